@@ -56,7 +56,7 @@ class DataSetInfo:
             raise UserError(f"data set info: domain must be 'source' or 'target', not {self.domain!r}")
         period = self.control_period
         if not isinstance(period, int | float) or not math.isfinite(period) or period <= 0:
-            raise UserError(f"data set info: control_period must be a positive number of seconds, not {period!r}")
+            raise UserError(f"data set info: control_period must be positive seconds, not {period!r}")
         for name in ("observation_names", "action_names"):
             names = tuple(getattr(self, name))
             object.__setattr__(self, name, names)
@@ -136,7 +136,7 @@ def info_from_attributes(attributes: Mapping[str, Any], path: str) -> DataSetInf
         UserError: the attributes are missing, damaged, or of another schema version.
     """
     if "schema_version" not in attributes:
-        raise UserError(f"{path}: is HDF5, but not a dara_ros data set (no schema_version): convert or record it anew")
+        raise UserError(f"{path}: is HDF5, but not a dara_ros data set (no schema_version): record it anew")
     version = attributes["schema_version"]
     if version != SCHEMA_VERSION:
         raise UserError(

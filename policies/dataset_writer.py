@@ -1,24 +1,342 @@
-"""Write a data set row by row."""
+"""Write a data set row by row, so that SIGKILL at any moment leaves a file with every flushed row.
+
+HDF5's single-writer-multiple-readers mode (SWMR) keeps the file's own structure whole at all times. On top
+of it every flush ends by writing ``meta/committed_rows``: rows beyond that number do not count, so a block
+that was cut short, and the rows of a discarded episode, never show up as data.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 
-from .dataset_format import DataSetInfo, Transition
+import h5py
+import numpy as np
+
+from ..errors import UserError
+from .dataset_format import COMMITTED_ROWS, FLAG_COLUMNS, DataSetInfo, Transition, info_to_attributes
+
+# Rows per HDF5 chunk, and in the write buffer. Large enough that the index of 10 million rows is small, small
+# enough that the unused end of the last chunks (about 0.6 MB at S=55) does not matter.
+CHUNK_ROWS = 1024
+# HDF5 1.10's format: the oldest with SWMR, so the oldest libraries in use can read the file.
+LIBRARY_FORMAT = ("v110", "v110")
 
 
 class DataSetWriter:
-    """Interface; the body follows."""
+    """Append transitions to a new data set file.
 
-    def __init__(self, path: str | Path, info: DataSetInfo, flush_interval: float = 0.1, overwrite: bool = False):
-        ...
+    Rows are buffered and reach the file when ``flush_interval`` seconds have passed since the last flush
+    (looked at on each append; call :meth:`flush` from a timer where rows may stop coming) or 1,024 rows wait.
+    Not thread-safe. A live file may be read by :class:`DataSet` in another process.
 
-    def append(self, transition: Transition) -> None: ...
+    Args:
+        path: the file to make; missing folders are made too.
+        info: the header.
+        flush_interval: s; what a SIGKILL can cost.
+        overwrite: replace an existing file; otherwise an existing file is refused.
 
-    def end_episode(self) -> None: ...
+    Raises:
+        UserError: the file exists, or cannot be written.
+    """
 
-    def discard_episode(self) -> None: ...
+    def __init__(
+        self, path: str | Path, info: DataSetInfo, flush_interval: float = 0.1, overwrite: bool = False
+    ) -> None:
+        self.path = Path(path)
+        self.info = info
+        self._flush_interval = flush_interval
+        self._file = _create(self.path, info, overwrite)
+        self._columns: dict[str, h5py.Dataset] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}  # of one row
+        self._buffers: dict[str, np.ndarray] = {}
+        self._float_blocks: list[np.ndarray] = []
+        self._rows = 0  # appended and not discarded
+        self._committed = 0  # of these, in the file
+        self._episode_start = 0
+        self._last_flush = time.monotonic()
 
-    def flush(self) -> None: ...
+    @property
+    def rows(self) -> int:
+        """Rows in the data set so far, flushed or not."""
+        return self._rows
 
-    def close(self) -> None: ...
+    @property
+    def rows_in_episode(self) -> int:
+        """Rows since the last episode end."""
+        return self._rows - self._episode_start
+
+    def append(self, transition: Transition) -> None:
+        """Add one row. Its arrays are copied.
+
+        Raises:
+            UserError: a value is not finite or has the wrong shape, or the info columns are not those of the
+                first row; the row is not added, and the writer may be used on.
+        """
+        t = transition
+        # The order of the columns' creation: most wanted first.
+        row = {
+            "observations": t.observation,
+            "actions": t.action,
+            "rewards": t.reward,
+            "next_observations": t.next_observation,
+            "terminals": t.terminal,
+            "timeouts": t.timeout,
+        }
+        for name, value in t.infos.items():
+            row["infos/" + name] = value
+        if not self._buffers:
+            self._start({name: np.asarray(value) for name, value in row.items()})
+        self._check_names(row)
+        self._store(row, self._rows - self._committed)
+        self._advance(1, 1 if t.terminal or t.timeout else 0)
+
+    def extend(
+        self,
+        observations: np.ndarray,
+        actions: np.ndarray,
+        rewards: np.ndarray,
+        next_observations: np.ndarray,
+        terminals: np.ndarray,
+        timeouts: np.ndarray,
+        infos: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Add a block of B rows: (B,S), (B,A), (B,), (B,S), (B,), (B,) and infos of (B,...).
+
+        Raises:
+            UserError: as :meth:`append`; then none of the rows is added.
+        """
+        block = {
+            "observations": np.asarray(observations),
+            "actions": np.asarray(actions),
+            "rewards": np.asarray(rewards),
+            "next_observations": np.asarray(next_observations),
+            "terminals": np.asarray(terminals, bool),
+            "timeouts": np.asarray(timeouts, bool),
+        }
+        block.update({"infos/" + name: np.asarray(value) for name, value in (infos or {}).items()})
+        count = len(block["rewards"])
+        if count == 0:
+            return
+        if not self._buffers:
+            self._start({name: value[0] for name, value in block.items()})
+        self._check_names(block)
+        converted = {name: self._convert(name, block[name], count) for name in self._buffers}
+        ends = np.flatnonzero(converted["terminals"] | converted["timeouts"]) + 1
+        for start in range(0, count, CHUNK_ROWS):
+            piece = {name: values[start : start + CHUNK_ROWS] for name, values in converted.items()}
+            size = len(piece["rewards"])
+            if self._rows - self._committed + size > CHUNK_ROWS:
+                self.flush()
+            slot = self._rows - self._committed
+            for name, values in piece.items():
+                self._buffers[name][slot : slot + size] = values
+            inside = ends[(ends > start) & (ends <= start + size)]
+            self._advance(size, int(inside[-1]) - start if len(inside) else 0)
+
+    def end_episode(self) -> None:
+        """Cut the episode after the last row: a timeout, unless that row is terminal. No rows, no effect."""
+        if self.rows_in_episode == 0:
+            return
+        last = self._rows - 1
+        if last >= self._committed:
+            self._buffers["timeouts"][last - self._committed] = True
+        else:
+            with self._writing():
+                self._columns["timeouts"][last] = True
+                self._columns["timeouts"].flush()
+        self._episode_start = self._rows
+
+    def discard_episode(self) -> None:
+        """Drop the rows since the last episode end, flushed or not."""
+        self._rows = self._episode_start
+        if self._committed > self._rows:
+            self._commit_count(self._rows)
+
+    def flush(self) -> None:
+        """Bring all rows into the file; after this no SIGKILL can lose them.
+
+        Raises:
+            UserError: the file cannot be written (disk full); rows flushed before are safe.
+        """
+        self._last_flush = time.monotonic()
+        waiting = self._rows - self._committed
+        if waiting == 0:
+            return
+        with self._writing():
+            for name, column in self._columns.items():
+                if len(column) < self._rows:
+                    column.resize(self._rows, axis=0)
+                column[self._committed : self._rows] = self._buffers[name][:waiting]
+            self._file.flush()
+        self._commit_count(self._rows)
+
+    def close(self) -> None:
+        """Flush and close; the file is then plain HDF5. Closing twice is harmless."""
+        if not self._file:
+            return
+        self.flush()
+        if not self._columns:  # not one row came
+            _create_columns(self._file, self.info, {})
+        longer = any(len(column) > self._rows for column in self._columns.values())
+        self._file.close()
+        if (
+            longer
+        ):  # discarded rows at the end: SWMR cannot shrink, and other libraries would take them for data
+            with h5py.File(self.path, "r+", libver=LIBRARY_FORMAT) as file:
+                for name in self._columns:
+                    file[name].resize(self._rows, axis=0)
+
+    def __enter__(self) -> DataSetWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self, first_row: Mapping[str, np.ndarray]) -> None:
+        """Make the columns after the first row's pattern and go over to SWMR; nothing can be added after."""
+        infos = {name: value for name, value in first_row.items() if name.startswith("infos/")}
+        with self._writing():
+            self._columns = _create_columns(self._file, self.info, infos)
+            self._file.flush()
+            self._file.swmr_mode = True
+        self._shapes = {name: column.shape[1:] for name, column in self._columns.items()}
+        types = {name: column.dtype for name, column in self._columns.items()}
+        self._buffers, self._float_blocks = _make_buffers(self._shapes, types)
+
+    def _advance(self, count: int, episode_rows: int) -> None:
+        """Count new rows, the first ``episode_rows`` of which close an episode; flush where it is due."""
+        if episode_rows:
+            self._episode_start = self._rows + episode_rows
+        self._rows += count
+        full = self._rows - self._committed == CHUNK_ROWS
+        if full or time.monotonic() - self._last_flush >= self._flush_interval:
+            self.flush()
+
+    def _commit_count(self, rows: int) -> None:
+        with self._writing():
+            self._file[COMMITTED_ROWS][()] = rows
+            self._file.flush()
+        self._committed = rows
+
+    def _check_names(self, row: Mapping[str, object]) -> None:
+        if row.keys() != self._buffers.keys():
+            name = min(row.keys() ^ self._buffers.keys())
+            raise UserError(
+                f"{self.path}: column {name} is {'new' if name in row else 'missing'} in this row: "
+                "every row needs the info columns of the first one"
+            )
+
+    def _store(self, row: Mapping[str, object], slot: int) -> None:
+        """Put one row into its slot, or raise; this is the hot path of :meth:`append`."""
+        for name, buffer in self._buffers.items():
+            value = row[name]
+            if np.shape(value) != self._shapes[name]:
+                raise self._wrong_shape(name, np.shape(value), self._shapes[name])
+            buffer[slot] = value
+        for block in self._float_blocks:  # one look per type of float, not one per column
+            if not np.isfinite(block[slot]).all():
+                bad = (name for name, b in self._buffers.items() if not np.isfinite(b[slot]).all())
+                raise self._not_finite(next(bad))
+
+    def _convert(self, name: str, values: np.ndarray, count: int) -> np.ndarray:
+        buffer = self._buffers[name]
+        if values.shape != (count, *buffer.shape[1:]):
+            raise self._wrong_shape(name, values.shape, (count, *buffer.shape[1:]))
+        with np.errstate(over="ignore"):  # what overflows float32 is infinite, and refused below
+            converted = values.astype(buffer.dtype, copy=False)
+        if buffer.dtype.kind == "f" and not np.isfinite(converted).all():
+            raise self._not_finite(name)
+        return converted
+
+    def _wrong_shape(self, name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> UserError:
+        return UserError(f"{self.path}: column {name} has shape {shape}, not {expected}: the row is refused")
+
+    def _not_finite(self, name: str) -> UserError:
+        return UserError(
+            f"{self.path}: column {name} is NaN or infinite: the row is refused, check its sensor"
+        )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn an I/O failure into the one line that a user can act on."""
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot be written ({error}): free some space; {self._committed} rows are safe"
+            ) from error
+
+
+def _create(path: Path, info: DataSetInfo, overwrite: bool) -> h5py.File:
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists already: choose another name, or ask for it to be overwritten")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # No chunk cache: the buffer already makes blocks, and every byte goes straight to the file, once.
+        file = h5py.File(path, "w", libver=LIBRARY_FORMAT, rdcc_nbytes=0)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made ({error}): check the folder and its permissions") from error
+    file.attrs.update(info_to_attributes(info))
+    file.flush()
+    return file
+
+
+def _create_columns(
+    file: h5py.File, info: DataSetInfo, infos: Mapping[str, np.ndarray]
+) -> dict[str, h5py.Dataset]:
+    """The empty columns and the count of committed rows. Not compressed: single rows are read at random."""
+    states, actions = (info.observation_size,), (info.action_size,)
+    pattern: dict[str, tuple[tuple[int, ...], np.dtype]] = {
+        "observations": (states, np.dtype("f4")),
+        "actions": (actions, np.dtype("f4")),
+        "rewards": ((), np.dtype("f4")),
+        "next_observations": (states, np.dtype("f4")),
+        **{name: ((), np.dtype(bool)) for name in FLAG_COLUMNS},
+        **{name: (value.shape, _stored_type(name, value.dtype)) for name, value in infos.items()},
+    }
+    file.create_dataset(COMMITTED_ROWS, data=np.int64(0))
+    return {
+        name: file.create_dataset(
+            name,
+            shape=(0, *shape),
+            maxshape=(None, *shape),
+            chunks=(CHUNK_ROWS, *shape),
+            dtype=dtype,
+            fill_time="never",
+        )
+        for name, (shape, dtype) in pattern.items()
+    }
+
+
+def _make_buffers(
+    shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, np.dtype]
+) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """(buffers, float_blocks): a (CHUNK_ROWS, ...) buffer per column; those of one float type are views into
+    one (CHUNK_ROWS, width) block, so that a whole row is checked for NaN at once."""
+    buffers = {name: np.zeros((CHUNK_ROWS, *shapes[name]), types[name]) for name in shapes}
+    blocks = []
+    for dtype in {t for t in types.values() if t.kind == "f"}:
+        members = [name for name in shapes if types[name] == dtype]
+        widths = [math.prod(shapes[name]) for name in members]
+        block = np.zeros((CHUNK_ROWS, sum(widths)), dtype)
+        parts = np.split(block, np.cumsum(widths)[:-1], axis=1)
+        for name, part in zip(members, parts, strict=True):
+            buffers[name] = part.reshape(CHUNK_ROWS, *shapes[name])
+        blocks.append(block)
+    return buffers, blocks
+
+
+def _stored_type(name: str, dtype: np.dtype) -> np.dtype:
+    """Floats keep their precision, whole numbers become int64 (stamps are ns), flags stay flags."""
+    if dtype.kind in "iu":
+        return np.dtype("i8")
+    if dtype.kind in "fb":
+        return dtype
+    raise UserError(f"column {name} has type {dtype}: info columns are numbers or flags")
