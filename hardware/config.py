@@ -1,0 +1,50 @@
+"""Configuration files: YAML into frozen, validated models, and every mistake into one clear line."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import UserError
+
+
+class Model(BaseModel):
+    """Frozen, strict about unknown keys and about numbers that are not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+M = TypeVar("M", bound=Model)
+
+
+def read_model(path: Path, model: type[M], remedy: str) -> M:
+    """Read a YAML file into `model`.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or has a field that is missing, unknown or out of
+            range; the one line names file and field, and ends with `remedy` where the file is missing.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error.__class__.__name__}); {remedy}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend its syntax") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a YAML mapping of {model.__name__} fields; {remedy}")
+    try:
+        return model(**content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_first_problem(error, model)}") from error
+
+
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"]) or model.__name__
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(model.model_fields)
+        return f"unknown field '{field}'; check its spelling (known at the top level: {known})"
+    if problem["type"] == "missing":
+        return f"field '{field}' is missing; add it"
+    return f"field '{field}': {problem['msg']} (got {str(problem.get('input'))[:60]}); correct it"

@@ -1,0 +1,79 @@
+"""The walking task as a Gymnasium environment: the robot node without ROS."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ..hardware.robot import Robot
+from ..hardware.safety import Mode
+from ..hardware.spec import RobotSpec, load_robot
+from ..hardware.task import ACTION_SIZE, OBSERVATION_SIZE, WalkingTask
+from .simulator import PyBulletDriver
+from .world import World, load_world
+
+EPISODE_STEPS = 300
+
+
+class WalkingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """One A1 in one world, behind the same supervisor as on the robot.
+
+    Observation and action are those of `hardware.task`. An episode begins when the robot has stood up and
+    ends in a fall, or when the supervisor damps the motors; `info["reason"]` says why.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}
+
+    def __init__(
+        self, world: str | World = "flat", robot: str | RobotSpec = "a1", render_mode: str | None = None
+    ) -> None:
+        self.spec_robot = robot if isinstance(robot, RobotSpec) else load_robot(robot)
+        self.task = WalkingTask(self.spec_robot)
+        self.driver = PyBulletDriver(self.spec_robot, world if isinstance(world, World) else load_world(world))
+        self.driver.open()
+        self.render_mode = render_mode
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (OBSERVATION_SIZE,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (ACTION_SIZE,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Lay the world anew, stand up, and be ready to walk."""
+        super().reset(seed=seed)
+        self.driver.restart(int(self.np_random.integers(2**31)) if seed is None else seed)
+        self.robot = Robot(self.spec_robot, self.driver)
+        self.robot.supervisor.stand()
+        while self.robot.supervisor.mode is Mode.STANDING_UP:
+            self.robot.tick(self.driver.read(), None)
+        self.robot.supervisor.enable(True)
+        self.state = self.driver.read()
+        self.walk = self.task.begin(self.state)
+        return self.task.observation(self.walk, self.state), self._info()
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Hold `action` (12,) for one control period; it is clipped to [-1, 1]."""
+        action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+        command = self.task.command(self.walk, self.state, action)
+        decision = self.robot.tick(self.state, command)
+        self.state = self.driver.read()
+        self.walk = self.task.advance(self.walk, action, self.state)
+        fell = self.task.fallen(self.state) or decision.mode is Mode.DAMPED
+        reward = self.task.reward(self.walk, self.state, fell)
+        info = self._info() | {
+            "stamp": command.stamp,
+            "requested_command": command.positions,
+            "sent_command": decision.motors.positions,
+            "reason": self.robot.supervisor.reason,
+        }
+        return self.task.observation(self.walk, self.state), reward, fell, False, info
+
+    def _info(self) -> dict[str, Any]:
+        return {"base_position": self.state.position, "distance": self.walk.forward[-1]}
+
+    def render(self) -> np.ndarray:
+        """A picture (240, 320, 3) uint8 of the robot."""
+        return self.driver.picture()
+
+    def close(self) -> None:
+        """Leave PyBullet."""
+        self.driver.close()

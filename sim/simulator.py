@@ -1,0 +1,237 @@
+"""The A1 in PyBullet: a Driver whose `write` advances the simulation by one control period."""
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from ..errors import UserError
+from ..hardware.spec import RobotSpec
+from ..hardware.state import Array, MotorCommand, RobotState
+from .obstacles import Obstacles
+from .world import World
+
+try:
+    import pybullet
+    import pybullet_data
+    from pybullet_utils.bullet_client import BulletClient
+except ImportError as error:  # pragma: no cover
+    raise UserError("PyBullet is not installed; run: pip install 'dara_ros[sim]'") from error
+
+GRAVITY = 9.81
+URDF_JOINTS = {"hip": "hip", "thigh": "upper", "calf": "lower"}  # the URDF's names for the same joints
+TRUNK = -1  # PyBullet's index of the base link
+
+
+class PyBulletDriver:
+    """The robot of `spec` in `world`, reached as a Driver.
+
+    Motors are PD at the physics rate: torque = strength * clip(kp (target - q) - kd dq, limits), and for
+    the first `latency` seconds of a control period the old target holds. Deterministic for a seed.
+
+    Attributes:
+        state: the true state, without sensor noise.
+    """
+
+    def __init__(self, spec: RobotSpec, world: World, seed: int = 0) -> None:
+        if spec.name != "a1":
+            raise UserError(f"the simulator has no model of robot '{spec.name}'; use --robot a1")
+        period = world.physics.timestep * world.physics.substeps
+        if abs(period - spec.control_period) > 1e-9:
+            raise UserError(
+                f"world {world.name}: timestep x substeps is {period} s but the robot's control period is "
+                f"{spec.control_period} s; make them equal"
+            )
+        self.spec = spec
+        self.world = world
+        self._seed = seed
+        self._client: BulletClient | None = None
+
+    # -- Driver ----------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Build the world and put the robot at its start."""
+        self._client = _connect()
+        self._build()
+        self.restart(self._seed)
+
+    def read(self) -> RobotState:
+        """The state as the robot's sensors see it, stamped with simulated time."""
+        return self._measured
+
+    def write(self, command: MotorCommand) -> None:
+        """Advance by one control period under `command`."""
+        physics = self.world.physics
+        old, self._motors = self._motors, command
+        held = round(self.world.latency / physics.timestep)
+        velocity = self._base_velocity()
+        self.obstacles.push()
+        for substep in range(physics.substeps):
+            self._apply(old if substep < held else command)
+            self._client.stepSimulation()
+        self._stamp += self.spec.period_ns
+        self._observe(velocity)
+
+    def damp(self) -> None:
+        """Motors resist motion and nothing else, also during the latency of the next period."""
+        self._motors = MotorCommand(self.spec.stand_pose, 0.0, self.spec.safety.damping)
+
+    def close(self) -> None:
+        """Leave PyBullet."""
+        if self._client is not None:
+            self._client.disconnect()
+            self._client = None
+
+    # -- beyond a Driver: only a simulation can do it -----------------------------------------------------
+
+    def restart(self, seed: int, stamp: int = 0) -> None:
+        """Put the robot back to its start with everything drawn anew from `seed`; the clock shows `stamp`."""
+        self._rng = np.random.default_rng(seed)
+        self._stamp = stamp
+        self._motors = MotorCommand(self.spec.stand_pose, 0.0, 0.0)
+        start = self.world.start
+        orientation = pybullet.getQuaternionFromEuler((0.0, 0.0, start.yaw * self._rng.standard_normal()))
+        self._client.resetBasePositionAndOrientation(self._robot, (0.0, 0.0, start.height), orientation)
+        self._client.resetBaseVelocity(self._robot, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+        for joint, angle in zip(self._joints, self.spec.stand_pose, strict=True):
+            self._client.resetJointState(self._robot, joint, angle, 0.0)
+        self.obstacles.lay(self._rng)
+        self._torques = np.zeros(len(self._joints))
+        self._observe(self._base_velocity())
+
+    def picture(self, width: int = 320, height: int = 240) -> np.ndarray:
+        """A picture (height, width, 3) uint8 that follows the robot from the side."""
+        target = self.state.position * (1.0, 1.0, 0.0) + (0.0, 0.0, 0.15)
+        view = pybullet.computeViewMatrix(target + (0.6, -1.3, 0.6), target, (0.0, 0.0, 1.0))
+        lens = pybullet.computeProjectionMatrixFOV(50.0, width / height, 0.05, 20.0)
+        image = self._client.getCameraImage(
+            width, height, view, lens, shadow=0, renderer=pybullet.ER_TINY_RENDERER
+        )
+        return np.reshape(np.asarray(image[2], np.uint8), (height, width, 4))[:, :, :3]
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        client, physics = self._client, self.world.physics
+        client.setAdditionalSearchPath(pybullet_data.getDataPath())
+        client.setGravity(0.0, 0.0, -GRAVITY)
+        client.setPhysicsEngineParameter(
+            fixedTimeStep=physics.timestep,
+            numSolverIterations=physics.solver_iterations,
+            deterministicOverlappingPairs=1,
+        )
+        floor = client.createMultiBody(0.0, client.createCollisionShape(pybullet.GEOM_PLANE))
+        client.changeDynamics(floor, TRUNK, lateralFriction=self.world.ground_friction)
+        self._floor = floor
+        self._load_robot()
+        self.obstacles = Obstacles(client, self.world)
+
+    def _load_robot(self) -> None:
+        client = self._client
+        self._robot = client.loadURDF("a1/a1.urdf")
+        named = {
+            client.getJointInfo(self._robot, joint)[1].decode(): joint
+            for joint in range(client.getNumJoints(self._robot))
+        }
+        self._joints = [named[_urdf_name(name)] for name in self.spec.joint_names]
+        self._feet = [named[f"{foot}_toe_fixed"] for foot in self.spec.foot_names]
+        for link in range(-1, client.getNumJoints(self._robot)):
+            client.changeDynamics(self._robot, link, linearDamping=0.0, angularDamping=0.0)
+        for foot in self._feet:
+            client.changeDynamics(self._robot, foot, lateralFriction=self.world.foot_friction)
+        mass = client.getDynamicsInfo(self._robot, TRUNK)[0]
+        client.changeDynamics(self._robot, TRUNK, mass=mass + self.world.payload)
+        # PyBullet's own motors would hold every joint: switch them off.
+        client.setJointMotorControlArray(
+            self._robot, self._joints, pybullet.VELOCITY_CONTROL, forces=[0.0] * len(self._joints)
+        )
+
+    def _apply(self, motors: MotorCommand) -> None:
+        """One physics step's torques."""
+        q, dq = self._joint_state()
+        torques = motors.kp * (motors.positions - q) - motors.kd * dq
+        limit = self.spec.max_torque
+        self._torques = self.world.motor_strength * np.clip(torques, -limit, limit)
+        self._client.setJointMotorControlArray(
+            self._robot, self._joints, pybullet.TORQUE_CONTROL, forces=self._torques
+        )
+
+    def _joint_state(self) -> tuple[Array, Array]:
+        table = np.array([row[:2] for row in self._client.getJointStates(self._robot, self._joints)])
+        return table[:, 0], table[:, 1]
+
+    def _base_velocity(self) -> Array:
+        return np.array(self._client.getBaseVelocity(self._robot)[0])
+
+    def _observe(self, velocity_before: Array) -> None:
+        """Read everything that the robot measures; `velocity_before` is of one control period ago."""
+        client = self._client
+        position, orientation = client.getBasePositionAndOrientation(self._robot)
+        velocity, spin = client.getBaseVelocity(self._robot)
+        into_body = np.array(client.getMatrixFromQuaternion(orientation)).reshape(3, 3).T
+        force = (np.array(velocity) - velocity_before) / self.spec.control_period + (0.0, 0.0, GRAVITY)
+        q, dq = self._joint_state()
+        self.state = RobotState(
+            stamp=self._stamp,
+            joint_positions=q,
+            joint_velocities=dq,
+            joint_torques=self._torques,
+            orientation=np.array(orientation),
+            angular_velocity=into_body @ spin,
+            linear_acceleration=into_body @ force,
+            foot_forces=self._foot_forces(),
+            position=np.array(position),
+        )
+        self._measured = self._with_noise(self.state)
+
+    def _foot_forces(self) -> Array:
+        forces = dict.fromkeys(self._feet, 0.0)
+        for contact in self._client.getContactPoints(bodyA=self._robot):
+            if contact[3] in forces:
+                forces[contact[3]] += contact[9]
+        # Rounded as the topic foot_contacts carries them, so that every reader sees the same contacts.
+        return np.array(list(forces.values()), np.float32).astype(np.float64)
+
+    def _with_noise(self, true: RobotState) -> RobotState:
+        noise, draw = self.world.noise, self._rng.standard_normal(34)
+        orientation = true.orientation + 0.5 * noise.orientation * draw[24:28]
+        return RobotState(
+            stamp=true.stamp,
+            joint_positions=true.joint_positions + noise.joint_position * draw[0:12],
+            joint_velocities=true.joint_velocities + noise.joint_velocity * draw[12:24],
+            joint_torques=true.joint_torques,
+            orientation=orientation / np.sqrt(orientation @ orientation),
+            angular_velocity=true.angular_velocity + noise.angular_velocity * draw[28:31],
+            linear_acceleration=true.linear_acceleration + noise.linear_acceleration * draw[31:34],
+            foot_forces=true.foot_forces,
+            position=true.position,
+        )
+
+
+def _urdf_name(joint: str) -> str:
+    leg, part, suffix = joint.split("_")
+    return f"{leg}_{URDF_JOINTS[part]}_{suffix}"
+
+
+def _connect() -> BulletClient:
+    with _quiet_stdout():
+        return BulletClient(connection_mode=pybullet.DIRECT)
+
+
+@contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """PyBullet prints its build time on the C-level stdout, which belongs to the user's --json."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 1)
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(sink)

@@ -1,0 +1,91 @@
+"""A world as data: every number of it, from sim/worlds/*.yaml. SI units."""
+
+from pathlib import Path
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from ..hardware.config import Model, read_model
+
+WORLDS = Path(__file__).resolve().parent / "worlds"
+
+Range = tuple[float, float]
+
+
+class Noise(Model):
+    """Standard deviations of the sensors' white noise: rad, rad/s, rad, rad/s, m/s^2."""
+
+    joint_position: NonNegativeFloat
+    joint_velocity: NonNegativeFloat
+    orientation: NonNegativeFloat
+    angular_velocity: NonNegativeFloat
+    linear_acceleration: NonNegativeFloat
+
+
+class Start(Model):
+    """Where the robot is put: height of the base, and standard deviation of its yaw."""
+
+    height: PositiveFloat
+    yaw: NonNegativeFloat
+
+
+class Bricks(Model):
+    """Fixed bricks, laid anew in every episode: how many, how far they stand out, length and width, area."""
+
+    count: NonNegativeInt
+    height: Range
+    size: Range
+    x: Range
+    y: Range
+
+
+class Blocks(Model):
+    """Cubes that are pushed to and fro across the way; `turn` is the chance per control period to turn back."""
+
+    count: NonNegativeInt
+    size: PositiveFloat
+    mass: PositiveFloat
+    speed: Range
+    x: Range
+    y: Range
+    turn: float = Field(ge=0, le=1)
+
+
+class Physics(Model):
+    """PyBullet's time step, s; steps per control period; iterations of its solver."""
+
+    timestep: PositiveFloat
+    substeps: PositiveInt
+    solver_iterations: PositiveInt
+
+
+class World(Model):
+    """A world and the condition of the robot in it; see the comments in sim/worlds/flat.yaml."""
+
+    name: str
+    ground_friction: PositiveFloat
+    foot_friction: PositiveFloat
+    payload: NonNegativeFloat
+    motor_strength: float = Field(gt=0, le=1)
+    latency: NonNegativeFloat
+    noise: Noise
+    start: Start
+    bricks: Bricks
+    blocks: Blocks
+    physics: Physics
+
+
+def world_names() -> list[str]:
+    """The worlds that come with the package."""
+    return sorted(path.stem for path in WORLDS.glob("*.yaml"))
+
+
+def load_world(world: str | Path) -> World:
+    """Read a World by name (`flat`) or from a YAML file.
+
+    Raises:
+        UserError: no such world, not YAML, or a field that is missing, unknown or out of range.
+    """
+    path = WORLDS / f"{world}.yaml"
+    if not path.exists():
+        path = Path(world)
+    return read_model(path, World, f"known worlds: {', '.join(world_names())}")
