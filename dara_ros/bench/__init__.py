@@ -1,0 +1,1 @@
+"""Benchmarks: timings are figures to report, never tests."""

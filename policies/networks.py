@@ -1,0 +1,150 @@
+"""Multi-layer perceptrons as plain weights and one pure function.
+
+The weights of a network are views of one flat float32 vector, so that a target network follows its online
+network in one operation and a low-precision copy is one cast. Several networks of one shape (BCQ's two
+critics) share one set of weights with a leading dimension, and one batched product evaluates them all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+#: One affine layer: weight (..., inputs, outputs) and bias (..., 1, outputs).
+Layer = tuple[Tensor, Tensor]
+
+_ALIGNMENT = 16  # floats: every weight starts on a cache line, as a tensor of its own would
+
+
+class Mlp:
+    """The weights of one perceptron, or of `copies` perceptrons of the same shape.
+
+    Attributes:
+        flat: (P,) float32, all weights.
+        layers: the affine layers from input to output, views of `flat` which require gradients.
+    """
+
+    def __init__(self, sizes: Sequence[int], generator: torch.Generator, copies: int = 0) -> None:
+        """Draw weights and biases uniformly from +-1/sqrt(inputs), the custom of the field.
+
+        Args:
+            sizes: widths from the input to the output, at least two.
+            generator: the only source of randomness.
+            copies: 0 for one network with (inputs, outputs) weights, else the leading dimension.
+        """
+        self.sizes = tuple(sizes)
+        self.copies = copies
+        self.flat = torch.zeros(self._place()[1])
+        self.layers = self._views(self.flat)
+        for weight, bias in self.layers:
+            bound = 1.0 / math.sqrt(weight.shape[-2])
+            for tensor in (weight, bias):
+                tensor.uniform_(-bound, bound, generator=generator).requires_grad_()
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """The tensors that an optimiser steps, in a fixed order."""
+        return [tensor for layer in self.layers for tensor in layer]
+
+    def target_copy(self) -> Mlp:
+        """A network with the same weights which no gradient reaches."""
+        other = object.__new__(Mlp)
+        other.sizes, other.copies = self.sizes, self.copies
+        other.flat = self.flat.clone()
+        other.layers = other._views(other.flat)
+        return other
+
+    def follow(self, online: Mlp, tau: float) -> None:
+        """theta' <- tau * theta + (1 - tau) * theta'."""
+        self.flat.lerp_(online.flat, tau)
+
+    def frozen(self, hidden_dtype: torch.dtype = torch.float32) -> list[Layer]:
+        """The layers without gradients, those between first and last cast to `hidden_dtype`.
+
+        The layers between hold nearly all the arithmetic; the first sees raw inputs and the last gives the
+        answer, and both are too narrow for a cast to pay.
+        """
+        layers = self._views(self.flat)
+        if hidden_dtype == torch.float32:
+            return layers
+        return [layers[0], *((w.to(hidden_dtype), b.to(hidden_dtype)) for w, b in layers[1:-1]), layers[-1]]
+
+    def _place(self) -> tuple[list[tuple[int, tuple[int, ...]]], int]:
+        """Offset and shape of every weight and bias in `flat`, and its length."""
+        lead = (self.copies,) if self.copies else ()
+        places: list[tuple[int, tuple[int, ...]]] = []
+        offset = 0
+        for inputs, outputs in zip(self.sizes[:-1], self.sizes[1:], strict=True):
+            for shape in ((*lead, inputs, outputs), (*lead, 1, outputs)):
+                places.append((offset, shape))
+                offset += -(-math.prod(shape) // _ALIGNMENT) * _ALIGNMENT
+        return places, offset
+
+    def _views(self, flat: Tensor) -> list[Layer]:
+        views = [flat[at : at + math.prod(shape)].view(shape) for at, shape in self._place()[0]]
+        return list(zip(views[::2], views[1::2], strict=True))
+
+
+def affine(layer: Layer, inputs: Tensor) -> Tensor:
+    """inputs @ weight + bias.
+
+    Args:
+        layer: weight (I, O) or (C, I, O).
+        inputs: (N, I), or (C, N, I) where the weights have a leading dimension C.
+
+    Returns:
+        (N, O) or (C, N, O).
+    """
+    weight, bias = layer
+    if weight.dim() == 2:
+        return torch.addmm(bias, inputs, weight)
+    return torch.baddbmm(bias, inputs.expand(weight.shape[0], -1, -1), weight)
+
+
+def first_layer(layer: Layer, states: Tensor, others: Tensor) -> Tensor:
+    """The first layer for inputs [state, other], with the state's part computed once per state.
+
+    Args:
+        layer: weight (..., S + X, O), bias (..., 1, O).
+        states: (B, S).
+        others: (B * K, X), K consecutive rows for each state.
+
+    Returns:
+        (..., B * K, O).
+    """
+    weight, bias = layer
+    state_size, outputs = states.shape[-1], weight.shape[-1]
+    of_state = affine((weight[..., :state_size, :], bias), states)
+    of_other = torch.matmul(others, weight[..., state_size:, :])
+    grouped = of_other.view(*of_other.shape[:-2], states.shape[-2], -1, outputs)
+    return grouped.add_(of_state.unsqueeze(-2)).view(of_other.shape)
+
+
+def remaining_layers(layers: Sequence[Layer], first: Tensor) -> Tensor:
+    """The network from its first layer's output on; hidden layers in the precision of their weights.
+
+    Args:
+        layers: all layers of the network (the first is skipped).
+        first: (..., N, H) float32, before the non-linearity.
+
+    Returns:
+        (..., N, outputs) float32, before any output non-linearity.
+    """
+    hidden = first.relu_()  # in place: no backward pass needs what was there
+    for layer in layers[1:-1]:
+        hidden = affine(layer, hidden.to(layer[0].dtype)).relu_()
+    return affine(layers[-1], hidden.float())
+
+
+def mlp(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
+    """The whole network: ReLU between layers, nothing after the last. (N, I) -> (..., N, O)."""
+    return remaining_layers(layers, affine(layers[0], inputs))
+
+
+def hidden_dtype_of_this_machine() -> torch.dtype:
+    """bfloat16 where the processor multiplies it in hardware (AMX tiles), else float32."""
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return torch.bfloat16 if supported() else torch.float32
