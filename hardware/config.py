@@ -30,7 +30,7 @@ def read_model(path: Path, model: type[M], remedy: str) -> M:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error.__class__.__name__}); {remedy}") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend its syntax") from error
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())}); mend its syntax") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a YAML mapping of {model.__name__} fields; {remedy}")
     try:

@@ -34,7 +34,8 @@ def trot(spec: RobotSpec, phase: float, heading: float) -> Array:
             forward, height = stride * (0.5 - u), gait.stance_height
         else:
             u -= 1.0
-            forward, height = -0.5 * stride * cos(pi * u), gait.stance_height - gait.swing_height * sin(pi * u)
+            forward = -0.5 * stride * cos(pi * u)
+            height = gait.stance_height - gait.swing_height * sin(pi * u)
         targets += (0.0, *_leg_angles(spec, forward, height))
     return np.array(targets)
 

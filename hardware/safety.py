@@ -12,6 +12,7 @@ from enum import Enum
 
 import numpy as np
 
+from .kinematics import leg_height
 from .spec import RobotSpec
 from .state import Array, JointCommand, MotorCommand, RobotState, up_in_body
 
@@ -167,21 +168,10 @@ class Supervisor:
 
     def _fault(self, state: RobotState, answer: JointCommand | None) -> str:
         """Why the robot must be damped now; empty where all is well."""
-        if not state.is_finite():
-            return "the robot's state is not finite"
         if self.mode not in ENERGISED:
-            return ""
-        if up_in_body(state.orientation)[2] < np.cos(self.spec.safety.tilt):
-            return f"tilt beyond {np.degrees(self.spec.safety.tilt):.0f} degrees"
-        for what, value, limit in (
-            ("velocity", state.joint_velocities, self.spec.max_velocity),
-            ("torque", state.joint_torques, self.spec.max_torque),
-        ):
-            beyond = np.abs(value) > limit
-            if beyond.any():
-                joint = int(np.argmax(beyond))
-                return f"{what} of {self.spec.joint_names[joint]} beyond the spec ({value[joint]:.1f})"
-        return self._command_fault(state, answer) if self.mode is Mode.WALKING else ""
+            return "" if state.is_finite() else NOT_FINITE
+        walking = self.mode is Mode.WALKING
+        return fault(self.spec, state, walking) or (self._command_fault(state, answer) if walking else "")
 
     def _command_fault(self, state: RobotState, answer: JointCommand | None) -> str:
         if answer is not None and not np.isfinite(answer.positions).all():
@@ -190,3 +180,30 @@ class Supervisor:
         if age > self.spec.safety.command_timeout:
             return f"no command for {1e3 * age:.0f} ms"
         return ""
+
+
+NOT_FINITE = "the robot's state is not finite"
+
+
+def fault(spec: RobotSpec, state: RobotState, walking: bool = True) -> str:
+    """Why an energised robot in `state` must be damped, one line; empty where all is well.
+
+    The supervisor damps on it, and the task ends a walk with a fall where it is not empty: simulator and
+    logger mark the same transitions as terminal that stop the robot.
+    """
+    if not state.is_finite():
+        return NOT_FINITE
+    up = up_in_body(state.orientation)
+    if up[2] < np.cos(spec.safety.tilt):
+        return f"tilt beyond {np.degrees(spec.safety.tilt):.0f} degrees"
+    if walking and leg_height(spec, state, up) < spec.safety.height:
+        return f"base lower than {spec.safety.height} m above the feet"
+    for what, value, limit in (
+        ("velocity", state.joint_velocities, spec.max_velocity),
+        ("torque", state.joint_torques, spec.max_torque),
+    ):
+        beyond = np.abs(value) > limit
+        if beyond.any():
+            joint = int(np.argmax(beyond))
+            return f"{what} of {spec.joint_names[joint]} beyond the spec ({value[joint]:.1f})"
+    return ""

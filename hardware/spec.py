@@ -56,7 +56,7 @@ class Links(Model):
 
 
 class Gait(Model):
-    """The trot under the policy: period in s, lengths in m; steering is the largest change of stride (ratio)."""
+    """The trot under the policy: s and m; steering is the largest change of stride, a ratio."""
 
     period: PositiveFloat
     stride: PositiveFloat

@@ -65,7 +65,7 @@ class MotorCommand:
 
 
 def up_in_body(orientation: Array) -> Array:
-    """World's up axis seen from the body, (3,): the third row of the rotation matrix of an xyzw quaternion."""
+    """World's up axis in the body frame, (3,): the third row of an xyzw quaternion's matrix."""
     x, y, z, w = orientation
     return np.array([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)])
 

@@ -1,4 +1,4 @@
-"""The walking task of the MDP: observation, action, reward, fall.
+"""The walking task of the MDP: observation, action, reward. A fall is what `safety.fault` says.
 
 The one implementation that the simulator, the logger and the controller share, and it uses only what a
 real robot measures. A `Walk` is what one walk has to remember; every function here is pure.
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .kinematics import leg_height, leg_velocity, trot
+from .kinematics import leg_velocity, trot
 from .spec import RobotSpec
 from .state import Array, JointCommand, RobotState, up_in_body, yaw_of
 
@@ -94,7 +94,9 @@ class WalkingTask:
         if state.position is not None:
             x, y = state.position[0], state.position[1]
             forward = (*forward[-WINDOW:], float(x * np.cos(walk.heading) + y * np.sin(walk.heading)))
-        return replace(walk, base_velocity=walk.base_velocity if velocity is None else velocity, forward=forward)
+        if velocity is None:
+            velocity = walk.base_velocity
+        return replace(walk, base_velocity=velocity, forward=forward)
 
     # -- observation ------------------------------------------------------------------------------
 
@@ -156,12 +158,6 @@ class WalkingTask:
         if periods < 1:
             return 0.0
         return (walk.forward[-1] - walk.forward[0]) / (periods * self.spec.control_period)
-
-    def fallen(self, state: RobotState) -> bool:
-        """Whether the robot lies: tilted beyond the spec, or its base too low above its feet."""
-        up = up_in_body(state.orientation)
-        too_tilted = up[2] < np.cos(self.spec.safety.tilt)
-        return bool(too_tilted or leg_height(self.spec, state, up) < self.spec.safety.height)
 
     # -- description ------------------------------------------------------------------------------
 

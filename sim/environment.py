@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 
 from ..hardware.robot import Robot
-from ..hardware.safety import Mode
+from ..hardware.safety import Mode, fault
 from ..hardware.spec import RobotSpec, load_robot
 from ..hardware.task import ACTION_SIZE, OBSERVATION_SIZE, WalkingTask
 from .simulator import PyBulletDriver
@@ -19,7 +19,7 @@ class WalkingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """One A1 in one world, behind the same supervisor as on the robot.
 
     Observation and action are those of `hardware.task`. An episode begins when the robot has stood up and
-    ends in a fall, or when the supervisor damps the motors; `info["reason"]` says why.
+    ends where the supervisor would damp the motors; `info["reason"]` says why.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}
@@ -27,9 +27,10 @@ class WalkingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def __init__(
         self, world: str | World = "flat", robot: str | RobotSpec = "a1", render_mode: str | None = None
     ) -> None:
-        self.spec_robot = robot if isinstance(robot, RobotSpec) else load_robot(robot)
-        self.task = WalkingTask(self.spec_robot)
-        self.driver = PyBulletDriver(self.spec_robot, world if isinstance(world, World) else load_world(world))
+        self.robot_spec = robot if isinstance(robot, RobotSpec) else load_robot(robot)
+        self.task = WalkingTask(self.robot_spec)
+        self.world = world if isinstance(world, World) else load_world(world)
+        self.driver = PyBulletDriver(self.robot_spec, self.world)
         self.driver.open()
         self.render_mode = render_mode
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (OBSERVATION_SIZE,), np.float32)
@@ -41,7 +42,7 @@ class WalkingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """Lay the world anew, stand up, and be ready to walk."""
         super().reset(seed=seed)
         self.driver.restart(int(self.np_random.integers(2**31)) if seed is None else seed)
-        self.robot = Robot(self.spec_robot, self.driver)
+        self.robot = Robot(self.robot_spec, self.driver)
         self.robot.supervisor.stand()
         while self.robot.supervisor.mode is Mode.STANDING_UP:
             self.robot.tick(self.driver.read(), None)
@@ -57,15 +58,15 @@ class WalkingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         decision = self.robot.tick(self.state, command)
         self.state = self.driver.read()
         self.walk = self.task.advance(self.walk, action, self.state)
-        fell = self.task.fallen(self.state) or decision.mode is Mode.DAMPED
-        reward = self.task.reward(self.walk, self.state, fell)
+        reason = fault(self.robot_spec, self.state)
+        reward = self.task.reward(self.walk, self.state, bool(reason))
         info = self._info() | {
             "stamp": command.stamp,
             "requested_command": command.positions,
             "sent_command": decision.motors.positions,
-            "reason": self.robot.supervisor.reason,
+            "reason": reason,
         }
-        return self.task.observation(self.walk, self.state), reward, fell, False, info
+        return self.task.observation(self.walk, self.state), reward, bool(reason), False, info
 
     def _info(self) -> dict[str, Any]:
         return {"base_position": self.state.position, "distance": self.walk.forward[-1]}

@@ -33,7 +33,8 @@ class Obstacles:
             x, y, height = rng.uniform(*bricks.x), rng.uniform(*bricks.y), rng.uniform(*bricks.height)
             pose = (x, y, height - 0.5 * BRICK_HEIGHT), (0.0, 0.0, 0.0, 1.0)
             self._client.resetBasePositionAndOrientation(brick, *pose)
-        self._velocities = rng.uniform(*blocks.speed, len(self._blocks)) * rng.choice((-1, 1), len(self._blocks))
+        count = len(self._blocks)
+        self._velocities = rng.uniform(*blocks.speed, count) * rng.choice((-1, 1), count)
         for block in self._blocks:
             pose = (rng.uniform(*blocks.x), rng.uniform(*blocks.y), 0.5 * blocks.size), (0.0, 0.0, 0.0, 1.0)
             self._client.resetBasePositionAndOrientation(block, *pose)
@@ -45,9 +46,13 @@ class Obstacles:
         turns = self._rng.random(len(self._blocks)) < blocks.turn
         for index, block in enumerate(self._blocks):
             (_, y, _), _ = self._client.getBasePositionAndOrientation(block)
-            outside = y < blocks.y[0] and self._velocities[index] < 0 or y > blocks.y[1] and self._velocities[index] > 0
-            if outside or turns[index]:
+            if turns[index]:
                 self._velocities[index] *= -1
+            speed = abs(self._velocities[index])
+            if y < blocks.y[0]:
+                self._velocities[index] = speed
+            elif y > blocks.y[1]:
+                self._velocities[index] = -speed
             (vx, _, vz), spin = self._client.getBaseVelocity(block)
             self._client.resetBaseVelocity(block, (vx, self._velocities[index], vz), spin)
 

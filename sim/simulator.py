@@ -29,8 +29,9 @@ TRUNK = -1  # PyBullet's index of the base link
 class PyBulletDriver:
     """The robot of `spec` in `world`, reached as a Driver.
 
-    Motors are PD at the physics rate: torque = strength * clip(kp (target - q) - kd dq, limits), and for
-    the first `latency` seconds of a control period the old target holds. Deterministic for a seed.
+    Motors are PD at the physics rate: torque = strength * clip(kp (target - q) - kd dq, limits), where the
+    limits fall linearly from `knee` times the greatest speed to zero at it. For the first `latency` seconds
+    of a control period the old target holds. Deterministic for a seed.
 
     Attributes:
         state: the true state, without sensor noise.
@@ -47,6 +48,7 @@ class PyBulletDriver:
             )
         self.spec = spec
         self.world = world
+        self._inverse_knee = 1.0 / (spec.max_velocity * (1.0 - world.motor.knee))
         self._seed = seed
         self._client: BulletClient | None = None
 
@@ -153,8 +155,10 @@ class PyBulletDriver:
         """One physics step's torques."""
         q, dq = self._joint_state()
         torques = motors.kp * (motors.positions - q) - motors.kd * dq
-        limit = self.spec.max_torque
-        self._torques = self.world.motor_strength * np.clip(torques, -limit, limit)
+        # A motor that turns the way it pushes loses torque towards its greatest speed.
+        headroom = (self.spec.max_velocity - dq * np.sign(torques)) * self._inverse_knee
+        limit = self.spec.max_torque * np.minimum(np.maximum(headroom, 0.0), 1.0)
+        self._torques = self.world.motor.strength * np.minimum(np.maximum(torques, -limit), limit)
         self._client.setJointMotorControlArray(
             self._robot, self._joints, pybullet.TORQUE_CONTROL, forces=self._torques
         )

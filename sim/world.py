@@ -21,6 +21,13 @@ class Noise(Model):
     linear_acceleration: NonNegativeFloat
 
 
+class Motor(Model):
+    """Condition of the motors: strength scales every torque; above knee x greatest speed torque fades."""
+
+    strength: float = Field(gt=0, le=1)
+    knee: float = Field(ge=0, lt=1)
+
+
 class Start(Model):
     """Where the robot is put: height of the base, and standard deviation of its yaw."""
 
@@ -29,7 +36,7 @@ class Start(Model):
 
 
 class Bricks(Model):
-    """Fixed bricks, laid anew in every episode: how many, how far they stand out, length and width, area."""
+    """Fixed bricks, laid anew in every episode: count, how far they stand out, sides, area."""
 
     count: NonNegativeInt
     height: Range
@@ -39,7 +46,7 @@ class Bricks(Model):
 
 
 class Blocks(Model):
-    """Cubes that are pushed to and fro across the way; `turn` is the chance per control period to turn back."""
+    """Cubes pushed to and fro across the way; `turn` is the chance per control period to turn back."""
 
     count: NonNegativeInt
     size: PositiveFloat
@@ -65,7 +72,7 @@ class World(Model):
     ground_friction: PositiveFloat
     foot_friction: PositiveFloat
     payload: NonNegativeFloat
-    motor_strength: float = Field(gt=0, le=1)
+    motor: Motor
     latency: NonNegativeFloat
     noise: Noise
     start: Start
