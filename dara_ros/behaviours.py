@@ -4,13 +4,22 @@ The learned ones are made here: soft actor-critic (Haarnoja et al. 2018, stable-
 in one world, snapshots along the way, each judged over enough episodes to tell them apart.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import csv
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 
 from .errors import UserError
 
 PARALLEL_ENVIRONMENTS = 8
+SELECTION_EPISODES = 12  # fewer do not tell snapshots apart (facts/a1_sim.md section 3)
+SELECTION_SEED = 50_000  # worlds on which nothing else is trained or judged
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True)
@@ -28,9 +37,64 @@ class SacConfig:
     reward_scale: float = 0.1
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """How a snapshot walks, deterministic, over SELECTION_EPISODES episodes."""
+
+    steps: int  # environment steps of training
+    mean_return: float
+    mean_distance: float  # m
+    falls: int
+
+
+def train_behaviours(
+    world: str, seed: int, out: Path, config: SacConfig, progress: Progress
+) -> list[Snapshot]:
+    """Train in `world` and write `out`/{medium,expert}.onnx, scores.csv and every snapshot.
+
+    The expert is the snapshot of the greatest mean return; medium is the one that comes closest to half of
+    it, as in D4RL's data sets.
+
+    Raises:
+        UserError: stable-baselines3 is not installed.
+    """
+    from .evaluation import evaluate
+    from .policies.runtime import Policy
+
+    out.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for steps, model in train_snapshots(config, world, seed, progress):
+        paths[steps] = out / f"{steps}.onnx"
+        _export_actor(model, world, seed, paths[steps])
+    snapshots = []
+    for steps, path in paths.items():
+        result = evaluate(Policy.load(path), world, SELECTION_EPISODES, SELECTION_SEED)
+        snapshots.append(
+            Snapshot(
+                steps,
+                float(np.mean(result.returns)),
+                float(np.mean(result.distance_m)),
+                int(np.sum(result.falls)),
+            )
+        )
+        progress("judging snapshots", len(snapshots), len(paths))
+    medium, expert = choose(snapshots)
+    shutil.copy(paths[medium.steps], out / "medium.onnx")
+    shutil.copy(paths[expert.steps], out / "expert.onnx")
+    _write_scores(out / "scores.csv", snapshots)
+    return snapshots
+
+
+def choose(snapshots: Sequence[Snapshot]) -> tuple[Snapshot, Snapshot]:
+    """(medium, expert): closest to half of the greatest mean return, and the greatest."""
+    expert = max(snapshots, key=lambda snapshot: snapshot.mean_return)
+    medium = min(snapshots, key=lambda snapshot: abs(snapshot.mean_return - 0.5 * expert.mean_return))
+    return medium, expert
+
+
 def train_snapshots(
-    config: SacConfig, world: str, seed: int, progress: Callable[[int, int], None]
-) -> Iterator[tuple[int, "object"]]:
+    config: SacConfig, world: str, seed: int, progress: Progress
+) -> Iterator[tuple[int, Any]]:
     """Train SAC in `world`; yield (environment steps, stable-baselines3 model) at every snapshot.
 
     Raises:
@@ -42,7 +106,7 @@ def train_snapshots(
         from stable_baselines3 import SAC
         from stable_baselines3.common.vec_env import DummyVecEnv
     except ImportError as error:
-        raise UserError("stable-baselines3 is not installed; run: pip install 'dara_ros[behaviours]'") from error
+        raise UserError("stable-baselines3 is missing; run: pip install 'dara_ros[behaviours]'") from error
     from .sim.environment import EPISODE_STEPS, WalkingEnv
 
     torch.set_num_threads(1)
@@ -67,5 +131,37 @@ def train_snapshots(
     )
     for done in range(config.snapshot_interval, config.steps + 1, config.snapshot_interval):
         model.learn(config.snapshot_interval, reset_num_timesteps=False)
-        progress(done, config.steps)
+        progress("training", done, config.steps)
         yield done, model
+
+
+def _export_actor(model: Any, world: str, seed: int, path: Path) -> None:
+    """The actor's mean action, tanh(mu(latent(s))), as a policy file."""
+    import torch
+
+    from .hardware.spec import load_robot
+    from .hardware.task import WalkingTask
+    from .policies.onnx import export_policy
+    from .policies.runtime import PolicyMetadata
+
+    actor = model.policy.actor
+    task = WalkingTask(load_robot("a1"))
+    metadata = PolicyMetadata.from_task(
+        task.description(),
+        robot=task.spec.name,
+        control_period=task.spec.control_period,
+        spec_hash=task.spec.hash,
+        task_hash=task.hash(),
+        algorithm=f"sac, world {world}, seed {seed}, {model.num_timesteps} steps",
+        eta=0.0,
+        data_set_hashes={},
+    )
+    recent = model.replay_buffer.sample(1000).observations.numpy()
+    export_policy(torch.nn.Sequential(actor.latent_pi, actor.mu, torch.nn.Tanh()), recent, metadata, path)
+
+
+def _write_scores(path: Path, snapshots: Sequence[Snapshot]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(asdict(snapshots[0])))
+        writer.writeheader()
+        writer.writerows(asdict(snapshot) for snapshot in snapshots)
