@@ -1,15 +1,16 @@
 """Batch-constrained deep Q-learning: Fujimoto, Meger, Precup, "Off-Policy Deep Reinforcement Learning without
 Exploration", ICML 2019 (arXiv 1812.02900).
 
-A generative model G (a conditional VAE) proposes actions that the data holds, a perturbation net moves each by
-at most phi, and two critics choose among them:
+A generative model G (a conditional VAE) proposes actions that the data holds, a perturbation net moves each
+by at most phi, and two critics choose among them:
 
     pi(s) = argmax_{a_i + xi(s, a_i)} Q1(s, a_i + xi(s, a_i)),   a_i ~ G(s)
 
-The losses are pure functions (weights, batch, noise) -> (loss, figures); `BCQ.update` composes them. The update
-is the paper's; what makes it fast is how it is evaluated (dara_ros/bench/bcq.py measures it beside the plain one):
-the state's part of each first layer is computed once and not once per candidate, both critics are one batched
-product, and the products of the target, which no gradient passes, use bfloat16 where the processor has it.
+The losses are pure functions (weights, batch, noise) -> (loss, figures); `BCQ.update` composes them. The
+update is the paper's; what makes it fast is how it is evaluated (dara_ros/bench/bcq.py measures it beside the
+plain one): the state's part of each first layer is computed once and not once per candidate, both critics are
+one batched product, and the products of the target, which no gradient passes, use bfloat16 where the
+processor has it.
 """
 
 from __future__ import annotations
@@ -308,7 +309,7 @@ class BCQ:
         for name, network in self._networks().items():
             if state["networks"][name].shape != network.flat.shape:
                 raise UserError(
-                    f"the checkpoint's {name} network has another size: resume with the settings of its config.yaml"
+                    f"the checkpoint's {name} network has another size: resume with its config.yaml's settings"
                 )
         with torch.no_grad():
             for name, network in self._networks().items():

@@ -61,16 +61,14 @@ class Mlp:
         """theta' <- tau * theta + (1 - tau) * theta'."""
         self.flat.lerp_(online.flat, tau)
 
-    def frozen(self, hidden_dtype: torch.dtype = torch.float32) -> list[Layer]:
-        """The layers without gradients, those between first and last cast to `hidden_dtype`.
+    def frozen(self, dtype: torch.dtype = torch.float32) -> list[Layer]:
+        """The layers without gradients, all but the last cast to `dtype`.
 
-        The layers between hold nearly all the arithmetic; the first sees raw inputs and the last gives the
-        answer, and both are too narrow for a cast to pay.
+        The last layer stays float32: it is too narrow for a cast to pay, and its answer is compared and
+        subtracted, where bfloat16's three digits would show.
         """
-        layers = self._views(self.flat)
-        if hidden_dtype == torch.float32:
-            return layers
-        return [layers[0], *((w.to(hidden_dtype), b.to(hidden_dtype)) for w, b in layers[1:-1]), layers[-1]]
+        layers = self._views(self.flat.to(dtype))
+        return layers if dtype == torch.float32 else [*layers[:-1], self._views(self.flat)[-1]]
 
     def _place(self) -> tuple[list[tuple[int, tuple[int, ...]]], int]:
         """Offset and shape of every weight and bias in `flat`, and its length."""
@@ -113,9 +111,10 @@ def first_layer(layer: Layer, states: Tensor, others: Tensor) -> Tensor:
         others: (B * K, X), K consecutive rows for each state.
 
     Returns:
-        (..., B * K, O).
+        (..., B * K, O), in the precision of the weights.
     """
     weight, bias = layer
+    states, others = states.to(weight.dtype), others.to(weight.dtype)
     state_size, outputs = states.shape[-1], weight.shape[-1]
     of_state = affine((weight[..., :state_size, :], bias), states)
     of_other = torch.matmul(others, weight[..., state_size:, :])
@@ -124,11 +123,11 @@ def first_layer(layer: Layer, states: Tensor, others: Tensor) -> Tensor:
 
 
 def remaining_layers(layers: Sequence[Layer], first: Tensor) -> Tensor:
-    """The network from its first layer's output on; hidden layers in the precision of their weights.
+    """The network from its first layer's output on, each layer in the precision of its weights.
 
     Args:
         layers: all layers of the network (the first is skipped).
-        first: (..., N, H) float32, before the non-linearity.
+        first: (..., N, H), before the non-linearity.
 
     Returns:
         (..., N, outputs) float32, before any output non-linearity.
@@ -141,7 +140,7 @@ def remaining_layers(layers: Sequence[Layer], first: Tensor) -> Tensor:
 
 def mlp(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
     """The whole network: ReLU between layers, nothing after the last. (N, I) -> (..., N, O)."""
-    return remaining_layers(layers, affine(layers[0], inputs))
+    return remaining_layers(layers, affine(layers[0], inputs.to(layers[0][0].dtype)))
 
 
 def hidden_dtype_of_this_machine() -> torch.dtype:

@@ -1,7 +1,7 @@
 """BCQ as one writes it down from the paper, with torch.nn and autograd and nothing else.
 
-It is the yardstick of dara_ros/bench/bcq.py and the reference that the fast update is tested against. It wastes
-nothing that a careful reader would not waste: what needs no gradient runs under no_grad.
+It is the yardstick of dara_ros/bench/bcq.py and the reference that the fast update is tested against. What
+needs no gradient runs under no_grad, so that the comparison flatters nobody.
 """
 
 from __future__ import annotations

@@ -1,0 +1,307 @@
+"""The two domain classifiers of DARA: does a transition come from the source or from the target?
+
+q_sas sees (s, a, s' - s), q_sa sees (s, a); each is a perceptron with one logit,
+
+    logit = log q(source | .) / q(target | .),
+
+so that the difference of the two logits is DARA's delta r (see `dara`). The class prior cancels in it because
+both are trained on the same balanced batches. Whole episodes are held out: rows of one episode resemble each
+other, and a row-wise hold-out would call memory knowledge. On the held-out rows training stops early and the
+logits get a temperature (Guo et al. 2017, "On Calibration of Modern Neural Networks"), since delta r needs
+probabilities and not only the order of the rows.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..errors import UserError
+from .calibration import Reliability, area_under_curve, cross_entropy, fit_temperature, reliability
+from .dataset import Batch
+
+MINIMUM_STD = 1e-3  # a column that (nearly) never moves is not blown up
+
+
+class Rows(Protocol):
+    """What is needed of a data set; `DataSet` has it."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, indices: np.ndarray) -> Batch: ...
+
+    def blocks(self, size: int = 65536) -> Any: ...
+
+    def episodes(self) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """How the classifiers are trained."""
+
+    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
+    batch_size: int = 256  # rows of each domain in every batch
+    max_steps: int = 3000  # gradient steps, if early stopping does not come first
+    learning_rate: float = 3e-4  # of AdamW
+    weight_decay: float = 0.01  # of AdamW
+    input_noise: float = 0.3  # std of Gaussian noise on the normalised inputs, in training only
+    holdout: float = 0.2  # fraction of each domain's episodes that is never trained on
+    holdout_rows: int = 10_000  # at most so many held-out rows of each domain are evaluated
+    evaluate_every: int = 50  # steps between two looks at the held-out rows
+    patience: int = 8  # looks without a better cross-entropy before training stops
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.holdout < 1.0:
+            raise UserError(f"classifiers.holdout is {self.holdout}: give a fraction between 0 and 1")
+        for name in ("batch_size", "max_steps", "holdout_rows", "evaluate_every", "patience"):
+            if getattr(self, name) < 1:
+                raise UserError(f"classifiers.{name} is {getattr(self, name)}: give at least 1")
+
+
+@dataclass(frozen=True)
+class ClassifierFigures:
+    """How good one classifier is on held-out episodes, both domains weighted alike; entropies in nats."""
+
+    auc: float  # 0.5: the domains cannot be told apart
+    cross_entropy: float  # after calibration; log 2 = 0.693 is ignorance
+    cross_entropy_raw: float  # before it
+    ece: float  # expected calibration error after calibration
+    ece_raw: float
+    temperature: float  # calibrated logit = logit / temperature
+    steps: int  # gradient steps of the weights that were kept
+    curve: list[tuple[int, float, float]]  # (step, training, held-out cross-entropy)
+    reliability: Reliability
+
+
+class DomainClassifiers:
+    """q_sas and q_sa, calibrated, with their input normalisation.
+
+    Attributes:
+        figures: {"sas": ClassifierFigures, "sa": ClassifierFigures}.
+    """
+
+    def __init__(self, mean: np.ndarray, std: np.ndarray, pair_size: int, hidden: tuple[int, ...]) -> None:
+        """Fresh networks, weights from torch's global generator.
+
+        Args:
+            mean, std: statistics of the columns of [s, a, s' - s].
+            pair_size: S + A, the columns that q_sa sees.
+            hidden: widths of the hidden layers.
+        """
+        self.hidden = hidden
+        self.pair_size = pair_size
+        self.mean, self.std = torch.as_tensor(mean).float(), torch.as_tensor(std).float()
+        self.networks = {"sas": _network(len(mean), hidden), "sa": _network(pair_size, hidden)}
+        self.temperatures = {"sas": 1.0, "sa": 1.0}
+        self.figures: dict[str, ClassifierFigures] = {}
+
+    def normalised(self, batch: Batch) -> Tensor:
+        """Rows of a data set -> (B, 2 S + A) inputs."""
+        return (torch.from_numpy(features(batch)) - self.mean) / self.std
+
+    def raw_logit(self, name: str, inputs: Tensor) -> Tensor:
+        """Uncalibrated logits (B,) of q_sas or q_sa for normalised inputs (B, 2 S + A)."""
+        inputs = inputs if name == "sas" else inputs[:, : self.pair_size]
+        return self.networks[name](inputs).squeeze(1)
+
+    @torch.no_grad()
+    def logits(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Calibrated (logit_sas, logit_sa), float32 (B,) each."""
+        inputs = self.normalised(batch)
+        sas, sa = ((self.raw_logit(name, inputs) / self.temperatures[name]).numpy() for name in ("sas", "sa"))
+        return sas, sa
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only."""
+        return {
+            "hidden": list(self.hidden),
+            "pair_size": self.pair_size,
+            "mean": self.mean,
+            "std": self.std,
+            "networks": {name: net.state_dict() for name, net in self.networks.items()},
+            "temperatures": dict(self.temperatures),
+            "figures": {name: asdict(figures) for name, figures in self.figures.items()},
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> DomainClassifiers:
+        """The classifiers that `state_dict` described."""
+        new = cls(state["mean"].numpy(), state["std"].numpy(), state["pair_size"], tuple(state["hidden"]))
+        for name, net in new.networks.items():
+            net.load_state_dict(state["networks"][name])
+        new.temperatures = dict(state["temperatures"])
+        for name, figures in state["figures"].items():
+            curve = Reliability(**figures["reliability"])
+            new.figures[name] = ClassifierFigures(**{**figures, "reliability": curve})
+        return new
+
+
+def train_classifiers(
+    source: Rows,
+    target: Rows,
+    config: ClassifierConfig,
+    seed: int,
+    progress: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> DomainClassifiers | None:
+    """Train, stop early and calibrate both classifiers.
+
+    Args:
+        source, target: the data sets; read in batches.
+        seed: of the weights, the batches, the noise and the choice of held-out episodes.
+        progress: called with (steps done, steps at most, figures).
+        should_stop: asked before every step.
+
+    Returns:
+        The classifiers, or None where `should_stop` said so.
+
+    Raises:
+        UserError: a data set holds fewer than two episodes, so that none can be held out.
+    """
+    rng = np.random.default_rng(seed)
+    domains = [_split(data, name, config, rng) for data, name in ((source, "source"), (target, "target"))]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mean, std = balanced_moments(source, target)
+        first = source.rows(np.array([0]))
+        pair_size = first.observations.shape[1] + first.actions.shape[1]
+        classifiers = DomainClassifiers(mean, std, pair_size, config.hidden)
+        held_out = [classifiers.normalised(domain.data.rows(domain.holdout)) for domain in domains]
+        fits = {name: _Fit(net, config) for name, net in classifiers.networks.items()}
+        labels = torch.cat((torch.ones(config.batch_size), torch.zeros(config.batch_size)))
+        for step in range(1, config.max_steps + 1):
+            if should_stop():
+                return None
+            batches = [domain.data.rows(rng.choice(domain.train, config.batch_size)) for domain in domains]
+            inputs = torch.cat([classifiers.normalised(batch) for batch in batches])
+            inputs += config.input_noise * torch.randn_like(inputs)
+            for name, fit in fits.items():
+                fit.descend(
+                    functional.binary_cross_entropy_with_logits(classifiers.raw_logit(name, inputs), labels)
+                )
+            if step % config.evaluate_every == 0 or step == config.max_steps:
+                for name, fit in fits.items():
+                    fit.look(step, cross_entropy(*_logits_of(classifiers, name, held_out)))
+                progress(step, config.max_steps, {name: fit.best for name, fit in fits.items()})
+                if all(fit.looks_since_best >= config.patience for fit in fits.values()):
+                    break
+    for name, fit in fits.items():
+        classifiers.networks[name].load_state_dict(fit.weights)
+        of_source, of_target = _logits_of(classifiers, name, held_out)
+        classifiers.temperatures[name] = temperature = fit_temperature(of_source, of_target)
+        classifiers.figures[name] = _figures(of_source, of_target, temperature, fit)
+    return classifiers
+
+
+def features(batch: Batch) -> np.ndarray:
+    """[s, a, s' - s], float32 (B, 2 S + A): the step is seen better than a second, nearly equal state."""
+    step = batch.next_observations - batch.observations
+    return np.concatenate((batch.observations, batch.actions, step), axis=1)
+
+
+def balanced_moments(source: Rows, target: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and std of the columns of `features`, as if both domains had the same number of rows.
+
+    One pass over each data set in bounded memory; float64 (2 S + A,) each.
+    """
+    moments = []
+    for data in (source, target):
+        total, squares = 0.0, 0.0
+        for batch in data.blocks():
+            columns = features(batch).astype(np.float64)
+            total, squares = total + columns.sum(0), squares + np.square(columns).sum(0)
+        moments.append((total / len(data), squares / len(data)))
+    mean = 0.5 * (moments[0][0] + moments[1][0])
+    variance = 0.5 * (moments[0][1] + moments[1][1]) - np.square(mean)
+    return mean, np.maximum(np.sqrt(np.maximum(variance, 0.0)), MINIMUM_STD)
+
+
+class _Domain(NamedTuple):
+    data: Rows
+    train: np.ndarray  # row indices
+    holdout: np.ndarray  # row indices
+
+
+def _split(data: Rows, name: str, config: ClassifierConfig, rng: np.random.Generator) -> _Domain:
+    """Hold out whole episodes, about `config.holdout` of them and at least one."""
+    starts, ends = data.episodes()
+    if len(starts) < 2:
+        raise UserError(
+            f"the {name} data set holds {len(starts)} episode(s) and the classifiers need two: "
+            "log more episodes, or train with eta 0"
+        )
+    order = rng.permutation(len(starts))
+    count = min(max(1, round(config.holdout * len(order))), len(order) - 1)
+    held, kept = np.sort(order[:count]), np.sort(order[count:])
+    holdout, train = (np.concatenate([np.arange(starts[i], ends[i]) for i in e]) for e in (held, kept))
+    if len(holdout) > config.holdout_rows:
+        holdout = np.sort(rng.choice(holdout, config.holdout_rows, replace=False))
+    return _Domain(data, train, holdout)
+
+
+class _Fit:
+    """One network on its way: optimiser, best weights so far, and when they came."""
+
+    def __init__(self, network: nn.Module, config: ClassifierConfig) -> None:
+        self.network = network
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.curve: list[tuple[int, float, float]] = []
+        self.best, self.best_step, self.looks_since_best = float("inf"), 0, 0
+        self.weights: dict[str, Tensor] = {}
+        self._losses: list[float] = []
+
+    def descend(self, loss: Tensor) -> None:
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        self._losses.append(loss.item())
+
+    def look(self, step: int, held_out: float) -> None:
+        self.curve.append((step, float(np.mean(self._losses)), held_out))
+        self._losses.clear()
+        self.looks_since_best += 1
+        if held_out < self.best:
+            self.best, self.best_step, self.looks_since_best = held_out, step, 0
+            self.weights = copy.deepcopy(self.network.state_dict())
+
+
+@torch.no_grad()
+def _logits_of(
+    classifiers: DomainClassifiers, name: str, held_out: list[Tensor]
+) -> tuple[np.ndarray, np.ndarray]:
+    of_source, of_target = (classifiers.raw_logit(name, inputs).numpy() for inputs in held_out)
+    return of_source, of_target
+
+
+def _figures(
+    of_source: np.ndarray, of_target: np.ndarray, temperature: float, fit: _Fit
+) -> ClassifierFigures:
+    calibrated = reliability(of_source / temperature, of_target / temperature)
+    return ClassifierFigures(
+        auc=area_under_curve(of_source, of_target),
+        cross_entropy=cross_entropy(of_source / temperature, of_target / temperature),
+        cross_entropy_raw=cross_entropy(of_source, of_target),
+        ece=calibrated.expected_error,
+        ece_raw=reliability(of_source, of_target).expected_error,
+        temperature=temperature,
+        steps=fit.best_step,
+        curve=fit.curve,
+        reliability=calibrated,
+    )
+
+
+def _network(inputs: int, hidden: tuple[int, ...]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(inputs, width), nn.ReLU()]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, 1))

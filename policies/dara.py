@@ -1,0 +1,75 @@
+"""DARA, dynamics-aware reward augmentation: Liu, Zhang, Wang, ICLR 2022 (arXiv 2203.06662).
+
+A source transition that the target's dynamics would not produce loses reward:
+
+    r(s, a) <- r(s, a) - eta delta_r(s, a, s')
+    delta_r =   log [ q_sas(source | s, a, s') / q_sas(target | s, a, s') ]
+              - log [ q_sa(source | s, a) / q_sa(target | s, a) ]
+
+on source rows only and on raw rewards.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UserError
+from .classifiers import DomainClassifiers, Rows
+
+DEFAULT_CLIP = 10.0
+
+
+@dataclass(frozen=True)
+class DeltaR:
+    """delta_r of every row of a data set."""
+
+    values: np.ndarray  # (N,) float32, clipped
+    fraction_clipped: float
+
+
+def delta_r(
+    classifiers: DomainClassifiers, data: Rows, clip: float = DEFAULT_CLIP, block: int = 16384
+) -> DeltaR:
+    """delta_r of all rows, in blocks: memory is one float per row and one block.
+
+    Args:
+        classifiers: calibrated.
+        data: source or target data set of N rows.
+        clip: |delta_r| is at most this.
+        block: rows at a time.
+
+    Raises:
+        UserError: `clip` is not a positive number.
+    """
+    if not clip > 0:
+        raise UserError(f"clip is {clip}: give a positive number")
+    values = np.empty(len(data), np.float32)
+    clipped, at = 0, 0
+    for batch in data.blocks(block):
+        logit_sas, logit_sa = classifiers.logits(batch)
+        # delta_r = logit_sas - logit_sa, each logit = log q(source) / q(target)
+        raw = logit_sas - logit_sa
+        clipped += int(np.count_nonzero(np.abs(raw) > clip))
+        values[at : at + len(raw)] = np.clip(raw, -clip, clip)
+        at += len(raw)
+    return DeltaR(values, clipped / max(1, len(values)))
+
+
+def check_eta(eta: float) -> None:
+    """Raise UserError unless eta is a finite number of at least 0."""
+    if not (math.isfinite(eta) and eta >= 0):
+        raise UserError(f"eta is {eta}: give a number of at least 0 (0: no augmentation; the paper uses 0.1)")
+
+
+def augment(rewards: np.ndarray, delta: np.ndarray, eta: float) -> np.ndarray:
+    """Augmented rewards of source rows, a new array; raw rewards in.
+
+    Raises:
+        UserError: eta is negative or not finite.
+    """
+    check_eta(eta)
+    # r <- r - eta * delta_r
+    return rewards - np.float32(eta) * delta
