@@ -1,0 +1,255 @@
+"""Walks in the Gymnasium environment, over many processes, in a fixed order.
+
+Each process walks on its own; episodes come back in the order of their seeds whatever the machine does, so
+that what is made of them depends on the seeds alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import multiprocessing
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import UserError
+from .hardware.spec import load_robot
+from .hardware.task import ACTION_SIZE, WalkingTask
+
+if TYPE_CHECKING:  # the environment needs PyBullet, which `dara --help` does without
+    from .sim.environment import WalkingEnv
+
+EPISODE_STEPS = 300
+BEHAVIOURS = Path(__file__).resolve().parent / "sim" / "behaviours"
+PR_SET_PDEATHSIG = 1
+
+ActionSource = Callable[[np.ndarray], np.ndarray]
+"""Observation (S,) float32 -> action (A,) float64."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is walked: where, by which robot, driven by what.
+
+    Attributes:
+        world: name or YAML file.
+        robot: name or YAML file.
+        behaviours: sources of actions, in turn from episode to episode: `trot` (zero action), `random`
+            (uniform), `medium` or `expert` (shipped), or the path of an ONNX policy.
+        noise: standard deviations of the Gaussian noise on the action; each episode draws one of them.
+            `random` has none on top.
+        steps: control periods after which an episode is cut.
+    """
+
+    world: str
+    robot: str = "a1"
+    behaviours: tuple[str, ...] = ("trot",)
+    noise: tuple[float, ...] = (0.0,)
+    steps: int = EPISODE_STEPS
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One walk of T steps: arrays in the columns of the data set file.
+
+    Attributes:
+        infos: stamp and receive_time (T,) ns of simulated time, requested_command and sent_command (T, A)
+            rad, base_position (T, 3) m and forward (T,) m since the walk began, both after the step.
+        reason: why it fell; empty where it did not.
+    """
+
+    observations: np.ndarray  # (T, S) float32
+    actions: np.ndarray  # (T, A)
+    rewards: np.ndarray  # (T,)
+    next_observations: np.ndarray  # (T, S) float32
+    infos: dict[str, np.ndarray]
+    reason: str
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    @property
+    def distance(self) -> float:
+        """How far it walked along its first heading, m."""
+        return float(self.infos["forward"][-1])
+
+    def columns(self, rows: int) -> dict[str, Any]:
+        """The first `rows` rows as arguments of `DataSetWriter.extend`; a cut before the fall is a timeout."""
+        terminals, timeouts = np.zeros(rows, bool), np.zeros(rows, bool)
+        fell = bool(self.reason) and rows == len(self)
+        terminals[-1], timeouts[-1] = fell, not fell
+        return {
+            "observations": self.observations[:rows],
+            "actions": self.actions[:rows],
+            "rewards": self.rewards[:rows],
+            "next_observations": self.next_observations[:rows],
+            "terminals": terminals,
+            "timeouts": timeouts,
+            "infos": {name: values[:rows] for name, values in self.infos.items()},
+        }
+
+
+def behaviour_path(behaviour: str, robot: str) -> Path:
+    """The ONNX file of a learned behaviour: shipped ones by name, others by path.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    shipped = BEHAVIOURS / f"{robot}_{behaviour}.onnx"
+    path = shipped if shipped.is_file() else Path(behaviour)
+    if not path.is_file():
+        known = ", ".join(("trot", "random", *shipped_behaviours(robot)))
+        raise UserError(f"{behaviour}: no such behaviour or ONNX file; known behaviours: {known}")
+    return path
+
+
+def shipped_behaviours(robot: str) -> list[str]:
+    """Names of the learned behaviours that come with the package for one robot."""
+    return sorted(path.stem.removeprefix(f"{robot}_") for path in BEHAVIOURS.glob(f"{robot}_*.onnx"))
+
+
+def rollouts(setup: Setup, seeds: Iterable[int], workers: int) -> Iterator[Episode]:
+    """Walk one episode per seed, in `workers` processes; yield them in the order of the seeds.
+
+    Memory is bounded: a process runs at most two episodes ahead. Closing the generator stops the processes;
+    should this process be killed, the kernel ends them.
+
+    Raises:
+        UserError: a world, robot or behaviour that does not exist or fit; no PyBullet.
+        RuntimeError: an episode failed; the text is that of the process that walked it.
+    """
+    _check(setup)
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    for _ in range(workers):
+        here, there = context.Pipe()
+        process = context.Process(target=_work, args=(there, setup), daemon=True)
+        process.start()
+        there.close()
+        pipes.append(here)
+        processes.append(process)
+    try:
+        yield from _in_order(pipes, enumerate(seeds))
+    finally:
+        for pipe in pipes:
+            pipe.close()
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _in_order(pipes: list[Connection], tasks: Iterator[tuple[int, int]]) -> Iterator[Episode]:
+    turns = itertools.cycle(pipes)
+    waiting: deque[Connection] = deque()
+    for task in itertools.islice(tasks, 2 * len(pipes)):
+        waiting.append(next(turns))
+        waiting[-1].send(task)
+    while waiting:
+        pipe = waiting.popleft()
+        try:
+            answer = pipe.recv()
+        except EOFError as error:
+            raise RuntimeError("a simulation process ended unasked; is the machine out of memory?") from error
+        if isinstance(answer, str):
+            raise RuntimeError(answer)
+        yield answer
+        for task in itertools.islice(tasks, 1):
+            pipe.send(task)
+            waiting.append(pipe)
+
+
+def _check(setup: Setup) -> None:
+    """Find what is wrong here, in one line, before any process starts."""
+    from .sim.environment import WalkingEnv  # noqa: F401 (raises UserError without PyBullet)
+    from .sim.world import load_world
+
+    load_world(setup.world)
+    load_robot(setup.robot)
+    for behaviour in setup.behaviours:
+        action_source(behaviour, setup.robot, np.random.default_rng(0))
+
+
+def action_source(behaviour: str, robot: str, rng: np.random.Generator) -> ActionSource:
+    """What gives the actions of a behaviour, see `Setup.behaviours`.
+
+    Raises:
+        UserError: there is no such behaviour, or the policy file does not fit the robot.
+    """
+    if behaviour == "trot":
+        return lambda observation: np.zeros(ACTION_SIZE)
+    if behaviour == "random":
+        return lambda observation: rng.uniform(-1.0, 1.0, ACTION_SIZE)
+    from .policies.runtime import Policy
+
+    spec = load_robot(robot)
+    policy = Policy.load(behaviour_path(behaviour, spec.name))
+    policy.require(
+        robot=spec.name,
+        joint_names=spec.joint_names,
+        spec_hash=spec.hash,
+        task_hash=WalkingTask(spec).hash(),
+        control_period=spec.control_period,
+    )
+    return lambda observation: np.asarray(policy(observation), np.float64)
+
+
+def _work(pipe: Connection, setup: Setup) -> None:
+    """A process: walk every (number, seed) that comes through the pipe, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    from .sim.environment import WalkingEnv
+
+    try:
+        env = WalkingEnv(setup.world, setup.robot)
+        while True:
+            number, seed = pipe.recv()
+            behaviour = setup.behaviours[number % len(setup.behaviours)]
+            pipe.send(walk(env, behaviour, setup, seed))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the parent has gone on
+    except Exception:
+        pipe.send(traceback.format_exc().strip().splitlines()[-1])
+
+
+def walk(env: WalkingEnv, behaviour: str, setup: Setup, seed: int) -> Episode:
+    """One episode; world, noise and random actions all follow from `seed`."""
+    rng = np.random.default_rng((seed, 1))
+    noise = 0.0 if behaviour == "random" else float(rng.choice(setup.noise))
+    source = action_source(behaviour, setup.robot, rng)
+    observation, info = env.reset(seed=seed)
+    start = info["distance"]
+    observations, actions, rewards, infos = [observation], [], [], []
+    for _ in range(setup.steps):
+        action = np.clip(source(observation) + noise * rng.standard_normal(ACTION_SIZE), -1.0, 1.0)
+        observation, reward, fell, _, info = env.step(action)
+        observations.append(observation)
+        actions.append(action)
+        rewards.append(reward)
+        infos.append(info)
+        if fell:
+            break
+    column = {name: np.array([info[name] for info in infos]) for name in INFO_COLUMNS}
+    stamps = column["stamp"]
+    return Episode(
+        observations=np.array(observations[:-1]),
+        actions=np.array(actions),
+        rewards=np.array(rewards),
+        next_observations=np.array(observations[1:]),
+        infos={
+            **column,
+            "receive_time": stamps,  # nothing travels here; the wall clock would differ from run to run
+            "forward": np.array([info["distance"] for info in infos]) - start,
+        },
+        reason=infos[-1]["reason"],
+    )
+
+
+INFO_COLUMNS = ("stamp", "requested_command", "sent_command", "base_position")
