@@ -1,4 +1,4 @@
-"""Which offline RL algorithms there are. To add one: write its file, and name it here and in `TrainConfig`."""
+"""The offline RL algorithms. To add one: write its file, and name it here and in `TrainConfig`."""
 
 from __future__ import annotations
 

@@ -309,7 +309,7 @@ class BCQ:
         for name, network in self._networks().items():
             if state["networks"][name].shape != network.flat.shape:
                 raise UserError(
-                    f"the checkpoint's {name} network has another size: resume with its config.yaml's settings"
+                    f"the checkpoint's {name} network has another size: resume with the same settings"
                 )
         with torch.no_grad():
             for name, network in self._networks().items():

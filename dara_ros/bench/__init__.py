@@ -1,1 +1,45 @@
-"""Benchmarks: timings are figures to report, never tests."""
+"""Benchmarks: timings are figures to report, never tests. `dara bench` lists and runs them."""
+
+from __future__ import annotations
+
+import ast
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def benchmarks() -> dict[str, str]:
+    """Name and one-line purpose of every benchmark: the modules here that have a `main`."""
+    found = {}
+    for path in sorted(FOLDER.glob("*.py")):
+        module = ast.parse(path.read_text())
+        if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in module.body):
+            found[path.stem] = (ast.get_docstring(module) or "").split("\n")[0]
+    return found
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """Run one benchmark in a process of its own; return its exit status.
+
+    Raises:
+        UserError: there is no such benchmark.
+    """
+    known = benchmarks()
+    if name not in known:
+        raise UserError(f"no benchmark '{name}'; there are: {', '.join(known)}")
+    return subprocess.run([sys.executable, "-m", f"{__name__}.{name}", *arguments], check=False).returncode
+
+
+def machine() -> str:
+    """The machine in a few words: processor, cores, how busy it is."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.machine()
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"

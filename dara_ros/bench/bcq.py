@@ -30,7 +30,11 @@ def random_batch(rows: int, states: int, actions: int, seed: int = 0) -> TensorB
 
 
 def measure(seconds: float = 20.0, states: int = 55, actions: int = 12, threads: int = 1) -> dict[str, float]:
-    """Median time of one update of each kind in ms, interleaved so that a busy machine hurts them alike."""
+    """Median processor time of one update of each kind in ms, turn by turn so that a busy machine hurts them alike.
+
+    A turn is five updates: more, and the machine changes between two turns; fewer, and each finds the caches full
+    of the other's weights, which training never does.
+    """
     torch.set_num_threads(threads)
     batch = random_batch(BCQConfig().batch_size, states, actions)
     zeros, ones = np.zeros(states, np.float32), np.ones(states, np.float32)
@@ -68,7 +72,7 @@ def main() -> None:
         print(json.dumps(figures))
         return
     print(
-        f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {arguments.threads} thread(s)"
+        f"{platform.machine()}, torch {torch.__version__}, {arguments.threads} thread(s)"
     )
     print(f"target products in {hidden_dtype_of_this_machine()}, batch 100, S=55, A=12")
     for name in ("textbook", "ours_float32", "ours"):

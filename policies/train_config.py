@@ -1,0 +1,139 @@
+"""The settings of one training run, and the YAML file that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import UserError
+from .algorithms import ALGORITHMS
+from .bcq import BCQConfig
+from .classifiers import ClassifierConfig
+from .dara import DEFAULT_CLIP, check_eta
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    source: str  # data set file of the source domain (the simulator)
+    target: str  # data set file of the target domain (the robot)
+    out: str  # directory for all that the run writes
+    algorithm: str = "bcq"  # one of algorithms.ALGORITHMS; its settings are in the field of that name
+    eta: float = 0.1  # weight of delta_r in the source's rewards; 0: no augmentation, no classifiers
+    mix: float | None = None  # fraction of target rows in a batch; None: proportional to the file sizes
+    clip: float = DEFAULT_CLIP  # |delta_r| is at most this
+    steps: int = 100_000  # gradient steps
+    seed: int = 0
+    threads: int = 1  # of torch; one each for runs side by side is faster than many for one
+    log_interval: int = 100  # steps between two points of the learning curves
+    checkpoint_interval: int = 5_000  # steps between two checkpoints
+    resume: bool = False  # go on from out/checkpoint.pt
+    classifiers: ClassifierConfig = field(default_factory=ClassifierConfig)
+    bcq: BCQConfig = field(default_factory=BCQConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("source", "target", "out"):
+            object.__setattr__(self, name, str(getattr(self, name)))
+        check_eta(self.eta)
+        if self.algorithm not in ALGORITHMS:
+            raise UserError(f"algorithm is {self.algorithm!r}: give one of {', '.join(ALGORITHMS)}")
+        if self.mix is not None and not 0.0 <= self.mix <= 1.0:
+            raise UserError(f"mix is {self.mix}: give the fraction of target rows in a batch, from 0 to 1")
+        if not self.clip > 0:
+            raise UserError(f"clip is {self.clip}: give a positive number")
+        for name in ("steps", "threads", "log_interval", "checkpoint_interval"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}: give at least 1")
+
+    @property
+    def hyperparameters(self) -> BCQConfig:
+        """The settings of the chosen algorithm."""
+        return getattr(self, self.algorithm)
+
+    def to_yaml(self) -> str:
+        """All settings; `from_yaml` gives the same configuration back."""
+        return yaml.safe_dump(_plain(asdict(self)), sort_keys=False)
+
+    @classmethod
+    def from_yaml(cls, text: str, name: str = "config.yaml") -> TrainConfig:
+        """Settings from YAML; what is missing has its default.
+
+        Raises:
+            UserError: not YAML, an unknown or missing setting, or a value that makes no sense.
+        """
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(
+                f"{name} is not YAML ({str(error).splitlines()[0]}): mend or remove it"
+            ) from error
+        return _from_mapping(cls, values, name)
+
+
+def _from_mapping(kind: type, values: Any, name: str) -> Any:
+    if not isinstance(values, dict):
+        raise UserError(f"{name} must be a mapping of settings: see a config.yaml that dara train wrote")
+    known = {entry.name: entry for entry in fields(kind)}
+    unknown = sorted(set(map(str, values)) - set(known))
+    if unknown:
+        raise UserError(f"{name} has an unknown setting {unknown[0]!r}: known are {', '.join(known)}")
+    nested = {"classifiers": ClassifierConfig, "bcq": BCQConfig}
+    arguments = {
+        key: _from_mapping(nested[key], value, f"{name}: {key}")
+        if key in nested
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for key, value in values.items()
+    }
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise UserError(f"{name}: {error}: mend the setting") from error
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, so that the YAML is plain."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, (tuple, list)) else value
+
+
+#: Settings that a resumed run may change: they alter how long it goes on, not what it does.
+FREE_ON_RESUME = (
+    "source",
+    "target",
+    "out",
+    "steps",
+    "threads",
+    "log_interval",
+    "checkpoint_interval",
+    "resume",
+)
+
+
+def check_resumable(new: TrainConfig, saved: TrainConfig) -> None:
+    """Raise UserError naming the first setting in which `new` would not go on as `saved` began."""
+    old, now = asdict(saved), asdict(new)
+    for name in old:
+        if name not in FREE_ON_RESUME and _plain(old[name]) != _plain(now[name]):
+            raise UserError(
+                f"cannot resume {new.out}: its {name} was {old[name]} and is now {now[name]}: "
+                "give the same, or another --out"
+            )
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read a configuration file.
+
+    Raises:
+        UserError: the file is missing or wrong.
+    """
+    try:
+        return TrainConfig.from_yaml(path.read_text(), str(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}): give the config.yaml of a run") from error
