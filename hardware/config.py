@@ -34,7 +34,7 @@ def read_model(path: Path, model: type[M], remedy: str) -> M:
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a YAML mapping of {model.__name__} fields; {remedy}")
     try:
-        return model(**content)
+        return model.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {_first_problem(error, model)}") from error
 
@@ -47,4 +47,5 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown field '{field}'; check its spelling (known at the top level: {known})"
     if problem["type"] == "missing":
         return f"field '{field}' is missing; add it"
-    return f"field '{field}': {problem['msg']} (got {str(problem.get('input'))[:60]}); correct it"
+    got = " ".join(str(problem["input"]).split())[:60]
+    return f"field '{field}': {problem['msg']} (got {got}); correct it"

@@ -52,7 +52,7 @@ def _leg_angles(spec: RobotSpec, forward: float, height: float) -> tuple[float, 
 def leg_height(spec: RobotSpec, state: RobotState, up: Array) -> float:
     """Height of the base above the sole of its lowest foot along `up` (body frame), m."""
     ux, uy, uz = up.tolist()
-    feet = _feet(spec, state.joint_positions.tolist())
+    feet = foot_positions(spec, state.joint_positions.tolist())
     return max(-(ux * x + uy * y + uz * z) for x, y, z in feet) + spec.links.foot_radius
 
 
@@ -64,7 +64,7 @@ def leg_velocity(spec: RobotSpec, state: RobotState) -> Array | None:
     """
     q, dq = state.joint_positions.tolist(), state.joint_velocities.tolist()
     wx, wy, wz = state.angular_velocity.tolist()
-    feet = _feet(spec, q)
+    feet = foot_positions(spec, q)
     total, standing = [0.0, 0.0, 0.0], 0
     for leg, force in enumerate(state.foot_forces.tolist()):
         if force <= spec.contact_force:
@@ -78,8 +78,8 @@ def leg_velocity(spec: RobotSpec, state: RobotState) -> Array | None:
     return np.array(total) / standing if standing else None
 
 
-def _feet(spec: RobotSpec, q: list[float]) -> list[tuple[float, float, float]]:
-    """Foot positions in the body frame, m."""
+def foot_positions(spec: RobotSpec, q: list[float]) -> list[tuple[float, float, float]]:
+    """Centres of the feet (4 x 3) in the body frame, m, for joint angles (12,)."""
     feet = []
     for leg, (hip, thigh, calf) in zip(spec.legs, zip(q[0::3], q[1::3], q[2::3], strict=True), strict=True):
         ox, oy, oz = leg.hip_origin

@@ -68,10 +68,14 @@ class Supervisor:
         self.spec = spec
         self.mode = Mode.PASSIVE
         self.reason = ""
-        self._pending: Mode | None = None  # a move that begins with the next state
-        self._move: _Move | None = None
-        self._walking_since: int | None = None
-        self._target = spec.sit_pose  # last position that the motors were given
+        self._entered = False  # the mode is new: it begins with the next state
+        self._target = spec.sit_pose  # last position that the motors were given; always within limits
+        self._move = _Move(spec.sit_pose, spec.sit_pose, 0, spec.safety.sit_duration)
+        self._wanted = self._target  # positions of the last command of this walk
+        self._heard = 0  # its stamp, or that of the state in which the walk began
+        self._stamp: int | None = None  # of the last state since the motors were energised
+        self._repeats = 0  # states in a row with that same stamp
+        self._timeout_ns = round(spec.safety.command_timeout * 1e9)
 
     # -- requests: each returns an empty string, or why it is refused -----------------------------------
 
@@ -79,14 +83,15 @@ class Supervisor:
         """Stand up, from passive only."""
         if self.mode is not Mode.PASSIVE:
             return f"can stand up only from passive, not from {self.mode.value}"
-        self.mode, self._pending = Mode.STANDING_UP, Mode.STANDING_UP
+        self._stamp, self._repeats = None, 0
+        self._enter(Mode.STANDING_UP)
         return ""
 
     def sit(self) -> str:
         """Sit down, from ready or walking; ends passive."""
         if self.mode not in (Mode.READY, Mode.WALKING):
             return f"can sit down only from ready or walking, not from {self.mode.value}"
-        self.mode, self._pending = Mode.SITTING_DOWN, Mode.SITTING_DOWN
+        self._enter(Mode.SITTING_DOWN)
         return ""
 
     def enable(self, walk: bool) -> str:
@@ -94,7 +99,7 @@ class Supervisor:
         before, after = (Mode.READY, Mode.WALKING) if walk else (Mode.WALKING, Mode.READY)
         if self.mode is not before:
             return f"can go to {after.value} only from {before.value}, not from {self.mode.value}"
-        self.mode, self._walking_since = after, None
+        self._enter(after)
         return ""
 
     def damp(self, reason: str) -> None:
@@ -109,6 +114,9 @@ class Supervisor:
         self.mode, self.reason = Mode.PASSIVE, ""
         return ""
 
+    def _enter(self, mode: Mode) -> None:
+        self.mode, self._entered = mode, True
+
     # -- the step ------------------------------------------------------------------------------------
 
     def step(self, state: RobotState, command: JointCommand | None) -> Decision:
@@ -117,34 +125,62 @@ class Supervisor:
         Args:
             command: the newest one that arrived, whatever its age; used only while walking.
         """
-        answer = self._answer(state, command) if self.mode is Mode.WALKING else None
-        fault = self._fault(state, answer)
-        if fault:
-            self.damp(fault)
+        problem = self._state_fault(state)
+        if not problem and self._entered:
+            self._entered = False
+            problem = self._begin(state)
+        if not problem and self.mode is Mode.WALKING:
+            problem = self._listen(state.stamp, command)
+        if problem:
+            self.damp(problem)
         if self.mode is Mode.DAMPED:
-            return Decision(MotorCommand(state.joint_positions, 0.0, self.spec.safety.damping), self.mode)
+            return Decision(MotorCommand(self._target, 0.0, self.spec.safety.damping), self.mode)
         if self.mode is Mode.PASSIVE:
-            return Decision(MotorCommand(state.joint_positions, 0.0, 0.0), self.mode)
-        if self.mode in (Mode.STANDING_UP, Mode.SITTING_DOWN):
-            return self._moving(state)
-        return self._limited(self.spec.stand_pose if answer is None else answer.positions)
+            return Decision(MotorCommand(self._target, 0.0, 0.0), self.mode)
+        if self.mode is Mode.WALKING:
+            return self._limited(self._wanted)
+        return self._moving(state.stamp)
 
-    def _moving(self, state: RobotState) -> Decision:
-        if self._pending or self._move is None:
-            self._pending = None
-            self._target = state.joint_positions
-            self._move = self._begin_move(state)
-        decision = self._limited(self._move.target(state.stamp))
-        if self._move.progress(state.stamp) >= 1.0:
-            self.mode = Mode.READY if self.mode is Mode.STANDING_UP else Mode.PASSIVE
-            self._move = None
-        return decision
-
-    def _begin_move(self, state: RobotState) -> _Move:
-        limits = self.spec.safety
+    def _begin(self, state: RobotState) -> str:
+        """Start what the mode does, in `state`; return why it cannot."""
         if self.mode is Mode.STANDING_UP:
-            return _Move(state.joint_positions, self.spec.stand_pose, state.stamp, limits.stand_duration)
-        return _Move(state.joint_positions, self.spec.sit_pose, state.stamp, limits.sit_duration)
+            return self._begin_standing_up(state)
+        if self.mode is Mode.WALKING:
+            self._wanted, self._heard = self._target, state.stamp
+        elif self.mode is Mode.READY:
+            # Out of a walk with feet in the air: back to the stand as fast as a foot swings, no faster.
+            half_gait = 0.5 * self.spec.gait.period
+            self._move = _Move(self._target, self.spec.stand_pose, state.stamp, half_gait)
+        elif self.mode is Mode.SITTING_DOWN:
+            # From the last target, not from the measured pose: that would let go of the robot's weight.
+            self._move = _Move(self._target, self.spec.sit_pose, state.stamp, self.spec.safety.sit_duration)
+        return ""
+
+    def _begin_standing_up(self, state: RobotState) -> str:
+        start = np.clip(state.joint_positions, self.spec.lower, self.spec.upper)
+        beyond = np.abs(state.joint_positions - start) > self.spec.safety.max_target_change
+        if beyond.any():
+            joint = int(np.argmax(beyond))
+            name, angle = self.spec.joint_names[joint], state.joint_positions[joint]
+            return f"{name} says {angle:.2f} rad, far outside its limits; check its encoder"
+        self._target = start
+        self._move = _Move(start, self.spec.stand_pose, state.stamp, self.spec.safety.stand_duration)
+        return ""
+
+    def _listen(self, stamp: int, command: JointCommand | None) -> str:
+        """Take `command` where it is one of this walk and no older than the last; return what is wrong."""
+        if command is not None and self._heard <= command.stamp <= stamp:
+            if not np.isfinite(command.positions).all():
+                return "a command is not finite"
+            self._wanted, self._heard = command.positions, command.stamp
+        age = stamp - self._heard
+        return f"no command for {age / 1e6:.0f} ms" if age > self._timeout_ns else ""
+
+    def _moving(self, stamp: int) -> Decision:
+        decision = self._limited(self._move.target(stamp))
+        if self._move.progress(stamp) >= 1.0 and self.mode is not Mode.READY:
+            self.mode = Mode.READY if self.mode is Mode.STANDING_UP else Mode.PASSIVE
+        return decision
 
     def _limited(self, wanted: Array) -> Decision:
         """Targets within the joint limits and within reach of the last ones."""
@@ -158,28 +194,25 @@ class Supervisor:
 
     # -- faults --------------------------------------------------------------------------------------
 
-    def _answer(self, state: RobotState, command: JointCommand | None) -> JointCommand | None:
-        """The command, where it answers a state of this walk: neither an earlier one's nor one to come."""
-        if self._walking_since is None:
-            self._walking_since = state.stamp
-        if command is None or not self._walking_since <= command.stamp <= state.stamp:
-            return None
-        return command
-
-    def _fault(self, state: RobotState, answer: JointCommand | None) -> str:
-        """Why the robot must be damped now; empty where all is well."""
+    def _state_fault(self, state: RobotState) -> str:
+        """Why the robot must be damped in `state`; empty where all is well."""
         if self.mode not in ENERGISED:
             return "" if state.is_finite() else NOT_FINITE
-        walking = self.mode is Mode.WALKING
-        return fault(self.spec, state, walking) or (self._command_fault(state, answer) if walking else "")
+        return fault(self.spec, state, self.mode is Mode.WALKING) or self._clock_fault(state.stamp)
 
-    def _command_fault(self, state: RobotState, answer: JointCommand | None) -> str:
-        if answer is not None and not np.isfinite(answer.positions).all():
-            return "a command is not finite"
-        age = (state.stamp - (answer.stamp if answer is not None else self._walking_since)) * 1e-9
-        if age > self.spec.safety.command_timeout:
-            return f"no command for {1e3 * age:.0f} ms"
-        return ""
+    def _clock_fault(self, stamp: int) -> str:
+        """A robot whose state stands still, or comes in leaps, is walked blindly.
+
+        The supervisor has no clock, but it is asked once per control period: so it counts.
+        """
+        before, self._stamp = self._stamp, stamp
+        if before is None:
+            return ""
+        if stamp < before:
+            return "the robot's clock went back"
+        self._repeats = self._repeats + 1 if stamp == before else 0
+        silence = max(stamp - before, self._repeats * self.spec.period_ns)
+        return f"no new state for {silence / 1e6:.0f} ms" if silence > self._timeout_ns else ""
 
 
 NOT_FINITE = "the robot's state is not finite"
@@ -193,6 +226,9 @@ def fault(spec: RobotSpec, state: RobotState, walking: bool = True) -> str:
     """
     if not state.is_finite():
         return NOT_FINITE
+    # An IMU that has not started says (0, 0, 0, 0), which would pass for upright.
+    if abs(state.orientation @ state.orientation - 1.0) > 0.1:
+        return "the orientation is not a unit quaternion"
     up = up_in_body(state.orientation)
     if up[2] < np.cos(spec.safety.tilt):
         return f"tilt beyond {np.degrees(spec.safety.tilt):.0f} degrees"

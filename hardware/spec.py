@@ -4,7 +4,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Leg(Model):
 
     name: str
     hip_origin: Vector3
-    side: int = Field(ge=-1, le=1)
+    side: Literal[-1, 1]
 
 
 class Links(Model):
@@ -117,6 +117,16 @@ class RobotSpec(Model):
             raise ValueError(f"joints must be, in this order: {', '.join(expected)}")
         if self.foot_names != LEGS:
             raise ValueError(f"legs must be, in this order: {', '.join(LEGS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _gait_within_reach(self) -> "RobotSpec":
+        gait, links = self.gait, self.links
+        if gait.swing_height >= gait.stance_height:
+            raise ValueError("gait.swing_height must be less than gait.stance_height")
+        longest_stride = gait.stride * (1.0 + gait.steering)
+        if np.hypot(0.5 * longest_stride, gait.stance_height) > links.thigh + links.calf:
+            raise ValueError("gait.stance_height and gait.stride ask for more than the legs' length")
         return self
 
     @cached_property
