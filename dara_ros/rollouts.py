@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import multiprocessing
+import os
 import signal
 import traceback
 from collections import deque
@@ -82,7 +83,7 @@ class Episode:
         return float(self.infos["forward"][-1])
 
     def columns(self, rows: int) -> dict[str, Any]:
-        """The first `rows` rows as arguments of `DataSetWriter.extend`; a cut before the fall is a timeout."""
+        """The first `rows` rows as arguments of `DataSetWriter.extend`; cut short, they end in a timeout."""
         terminals, timeouts = np.zeros(rows, bool), np.zeros(rows, bool)
         fell = bool(self.reason) and rows == len(self)
         terminals[-1], timeouts[-1] = fell, not fell
@@ -168,13 +169,30 @@ def _in_order(pipes: list[Connection], tasks: Iterator[tuple[int, int]]) -> Iter
 
 def _check(setup: Setup) -> None:
     """Find what is wrong here, in one line, before any process starts."""
-    from .sim.environment import WalkingEnv  # noqa: F401 (raises UserError without PyBullet)
     from .sim.world import load_world
 
+    environment_class()
     load_world(setup.world)
     load_robot(setup.robot)
     for behaviour in setup.behaviours:
         action_source(behaviour, setup.robot, np.random.default_rng(0))
+
+
+def environment_class() -> type[WalkingEnv]:
+    """`WalkingEnv`, imported without the greeting that PyBullet writes on the C-level stderr.
+
+    Raises:
+        UserError: PyBullet is not installed.
+    """
+    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        from .sim.environment import WalkingEnv
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)
+    return WalkingEnv
 
 
 def action_source(behaviour: str, robot: str, rng: np.random.Generator) -> ActionSource:
@@ -205,10 +223,8 @@ def _work(pipe: Connection, setup: Setup) -> None:
     """A process: walk every (number, seed) that comes through the pipe, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    from .sim.environment import WalkingEnv
-
     try:
-        env = WalkingEnv(setup.world, setup.robot)
+        env = environment_class()(setup.world, setup.robot)
         while True:
             number, seed = pipe.recv()
             behaviour = setup.behaviours[number % len(setup.behaviours)]
