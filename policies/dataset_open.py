@@ -1,0 +1,134 @@
+"""Open a data set file for reading, whatever state it was left in.
+
+HDF5 refuses a file that its writer did not close (the superblock's flags still say "open for writing") and
+one that was cut off. Its own way around the first, SWMR reading, retries for minutes on a damaged block. So
+such files are read through `_Whole`, a view whose superblock says what is true of the file now. Metadata
+blocks carry checksums: what is damaged fails at once, and never reads as data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+
+from ..errors import UserError
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# HDF5 File Format Specification 3.0, II.A, superblock version 2 and 3 with 8-byte offsets: signature,
+# version, two sizes, consistency flags; base, extension, end of file and root address; then the checksum.
+_SUPERBLOCK = struct.Struct("<8s4B4Q")
+_ATTEMPTS = 3  # a live writer may be in the middle of a block
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open an HDF5 file read-only: closed, still being written, left by a killed writer, or cut off.
+
+    Raises:
+        UserError: it is missing, no HDF5 file, or damaged beyond reading.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file: check the name, or make it with `dara collect` or `dara record`"
+        )
+    with open(path, "rb") as file:
+        head = file.read(_SUPERBLOCK.size + 4)
+    if not head.startswith(_SIGNATURE):
+        raise UserError(f"{path}: not an HDF5 file: give a file made by dara_ros")
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(0.02)
+        with contextlib.suppress(UserError), damage_named(path):
+            return h5py.File(path, "r") if _is_closed_and_whole(head, path) else h5py.File(_Whole(path), "r")
+    raise UserError(f"{path}: damaged, or cut off at its head: take a copy that is whole, or record it anew")
+
+
+@contextlib.contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Turn what HDF5 says of a damaged file into one line that a user can act on."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path}: damaged ({reason}): take a copy that is whole, or record it anew"
+        ) from error
+
+
+def _is_closed_and_whole(head: bytes, path: Path) -> bool:
+    """Whether HDF5 itself would open the file; true as well of formats that we never write."""
+    if len(head) < _SUPERBLOCK.size + 4 or head[8] not in (2, 3) or head[9] != 8:
+        return True
+    *_, flags, _, _, end, _ = _SUPERBLOCK.unpack_from(head)
+    return flags == 0 and path.stat().st_size >= end
+
+
+class _Whole(io.RawIOBase):
+    """A read-only view of a file: marked closed, and zeros where its end was cut off."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (lives as long as the view)
+        *start, flags, base, extension, end, root = _SUPERBLOCK.unpack(self._file.read(_SUPERBLOCK.size))
+        self._size = max(end, os.fstat(self._file.fileno()).st_size)
+        superblock = _SUPERBLOCK.pack(*start, 0, base, extension, self._size, root)
+        self._head = superblock + struct.pack("<I", lookup3(superblock))
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._position = offset + (0, self._position, self._size)[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        view = memoryview(buffer).cast("B")
+        got = os.preadv(self._file.fileno(), (view,), self._position)
+        view[got:] = bytes(len(view) - got)
+        if self._position < len(self._head):
+            part = self._head[self._position : self._position + len(view)]
+            view[: len(part)] = part
+        self._position += len(view)
+        return len(view)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def lookup3(data: bytes) -> int:
+    """Bob Jenkins' lookup3 hash, `hashlittle` with initval 0: the checksum of HDF5's metadata blocks."""
+    a = b = c = (0xDEADBEEF + len(data)) & 0xFFFFFFFF
+    rounds = max(0, -(-len(data) // 12) - 1)
+    words = struct.unpack("<" + "3I" * (rounds + 1), data.ljust(12 * (rounds + 1), b"\0"))
+    for i in range(0, 3 * rounds, 3):
+        a, b, c = _mix(a + words[i], b + words[i + 1], c + words[i + 2])
+    if not data:
+        return c
+    a, b, c = a + words[-3], b + words[-2], c + words[-1]
+    return _final(a, b, c)
+
+
+def _rotate(value: int, bits: int) -> int:
+    value &= 0xFFFFFFFF
+    return (value << bits | value >> (32 - bits)) & 0xFFFFFFFF
+
+
+def _mix(a: int, b: int, c: int) -> tuple[int, int, int]:
+    for bits in (4, 6, 8, 16, 19, 4):
+        a = (a - c) & 0xFFFFFFFF ^ _rotate(c, bits)
+        a, b, c = b, c + b, a  # the next line of the published macro has the roles moved on by one
+    return a, b, c
+
+
+def _final(a: int, b: int, c: int) -> int:
+    for bits in (14, 11, 25, 16, 4, 14, 24):
+        c = ((c ^ b) - _rotate(b, bits)) & 0xFFFFFFFF
+        a, b, c = b, c, a
+    return b & 0xFFFFFFFF
