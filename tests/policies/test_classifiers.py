@@ -17,7 +17,9 @@ from dara_ros.policies.classifiers import ClassifierConfig, DomainClassifiers, t
 from dara_ros.policies.dara import augment, delta_r
 from dara_ros.policies.dataset import Batch
 
-QUICK = ClassifierConfig(hidden=(64, 64), max_steps=800, batch_size=128, learning_rate=1e-3, evaluate_every=25)
+QUICK = ClassifierConfig(
+    hidden=(64, 64), max_steps=800, batch_size=128, learning_rate=1e-3, evaluate_every=25
+)
 NOISE = 0.5  # std of s' - s - a in `Walk`
 
 

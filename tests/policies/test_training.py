@@ -1,0 +1,193 @@
+"""`train`, from two files to a policy file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from dara_ros.errors import UserError
+from dara_ros.policies.runtime import Policy
+from dara_ros.policies.train_config import TrainConfig, read_config
+from dara_ros.policies.training import train
+
+from training_data import small_config, write_crossing
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    return (
+        write_crossing(folder / "source.h5", "source", 3000, seed=0),
+        write_crossing(folder / "target.h5", "target", 400, seed=1),
+    )
+
+
+def networks(out: Path) -> dict[str, torch.Tensor]:
+    return torch.load(out / "checkpoint.pt", weights_only=True)["learner"]["networks"]
+
+
+def assert_same_bits(left: Path, right: Path) -> None:
+    for name, weights in networks(left).items():
+        assert torch.equal(weights, networks(right)[name]), name
+
+
+def test_a_run_leaves_what_a_report_needs(files: tuple[Path, Path], tmp_path: Path) -> None:
+    stages: list[str] = []
+    config = small_config(*files, tmp_path / "run", eta=0.5)
+    result = train(config, progress=lambda stage, done, total, figures: stages.append(stage))
+    assert list(dict.fromkeys(stages)) == ["check", "classifiers", "delta_r", "train", "export"]
+    assert not result.stopped and result.steps == 60
+
+    figures = json.loads((result.out / "figures.json").read_text())
+    assert [point["step"] for point in figures["curve"]] == [10, 20, 30, 40, 50, 60]
+    assert {"critic_loss", "vae_error", "q_policy"} <= set(figures["curve"][0])
+    assert figures["classifiers"]["sas"]["auc"] > figures["classifiers"]["sa"]["auc"] + 0.1
+    histogram = figures["delta_r"]["source"]["histogram"]
+    assert sum(histogram["counts"]) == 3000 and len(histogram["edges"]) == len(histogram["counts"]) + 1
+    assert figures["delta_r"]["source"]["mean"] > 0.5 > figures["delta_r"]["target"]["mean"]
+    assert figures["data_sets"]["target"]["rows"] == 400
+    assert {"torch", "dara_ros"} <= set(figures["versions"])
+    assert figures["target_fraction"] == pytest.approx(400 / 3400)
+
+    assert read_config(result.out / "config.yaml") == config
+    assert list((result.out / "tensorboard").iterdir())
+    policy = Policy.load(result.policy)
+    assert policy.metadata.eta == 0.5 and policy.metadata.robot == "slider"
+    assert policy.metadata.data_set_hashes["source"] == figures["data_sets"]["source"]["sha256"]
+    policy.check_golden()
+    assert np.abs(policy(np.zeros((3, 2), np.float32))).max() <= 1.0
+
+
+def test_resumed_run_ends_with_the_same_bits(files: tuple[Path, Path], tmp_path: Path) -> None:
+    straight = small_config(*files, tmp_path / "straight", eta=0.5)
+    train(straight)
+
+    split = replace(straight, out=str(tmp_path / "split"))
+    asked = count()
+    in_training = []
+    half = train(
+        split,
+        progress=lambda stage, done, total, figures: in_training.append(stage),
+        should_stop=lambda: "delta_r" in in_training and next(asked) >= 30,
+    )
+    assert half.stopped and half.steps == 30 and "resume" in half.message
+    Policy.load(half.policy).check_golden()
+
+    whole = train(replace(split, resume=True))
+    assert not whole.stopped and whole.steps == 60
+    assert_same_bits(Path(straight.out), Path(split.out))
+    assert whole.figures["curve"] == json.loads((tmp_path / "straight/figures.json").read_text())["curve"]
+
+
+def test_same_seed_same_bits_and_another_seed_other_bits(files: tuple[Path, Path], tmp_path: Path) -> None:
+    for name, seed in (("a", 4), ("b", 4), ("c", 5)):
+        train(small_config(*files, tmp_path / name, eta=0.0, steps=20, seed=seed))
+    assert_same_bits(tmp_path / "a", tmp_path / "b")
+    assert not torch.equal(networks(tmp_path / "a")["critic"], networks(tmp_path / "c")["critic"])
+
+
+def test_without_augmentation_no_classifier_is_trained(files: tuple[Path, Path], tmp_path: Path) -> None:
+    result = train(small_config(*files, tmp_path / "run", eta=0.0, steps=10))
+    assert "classifiers" not in result.figures and not (result.out / "classifiers.pt").exists()
+
+
+def test_dara_turns_away_from_what_only_the_source_can_do(files: tuple[Path, Path], tmp_path: Path) -> None:
+    states = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    for eta, side in ((0.0, 1.0), (1.0, -1.0)):
+        result = train(small_config(*files, tmp_path / f"eta{eta}", eta=eta, steps=500, mix=0.1))
+        actions = Policy.load(result.policy)(states)
+        assert np.mean(side * actions > 0.3) > 0.9, (eta, actions.mean())
+
+
+def test_stop_before_training_leaves_no_policy(files: tuple[Path, Path], tmp_path: Path) -> None:
+    result = train(small_config(*files, tmp_path / "run"), should_stop=lambda: True)
+    assert result.stopped and result.policy is None and "no policy yet" in result.message
+
+
+def test_a_directory_that_holds_a_run_is_not_overwritten(files: tuple[Path, Path], tmp_path: Path) -> None:
+    config = small_config(*files, tmp_path / "run", eta=0.0, steps=5)
+    train(config)
+    before = (tmp_path / "run/policy.onnx").read_bytes()
+    with pytest.raises(UserError, match="already holds a run"):
+        train(config)
+    assert (tmp_path / "run/policy.onnx").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"eta": 0.7}, "its eta was 0.0 and is now 0.7"),
+        ({"mix": 0.5}, "its mix was None"),
+        ({"seed": 3}, "its seed was 0"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused(
+    files: tuple[Path, Path], tmp_path: Path, changes: dict[str, float], message: str
+) -> None:
+    config = small_config(*files, tmp_path / "run", eta=0.0, steps=5)
+    train(config)
+    with pytest.raises(UserError, match=message):
+        train(replace(config, resume=True, **changes))
+
+
+def test_resuming_on_other_data_is_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+    config = small_config(*files, tmp_path / "run", eta=0.0, steps=5)
+    train(config)
+    other = write_crossing(tmp_path / "other.h5", "target", 200, seed=9)
+    with pytest.raises(UserError, match="not the target file of the run"):
+        train(replace(config, resume=True, target=str(other)))
+
+
+def test_nothing_to_resume_and_damaged_checkpoint(files: tuple[Path, Path], tmp_path: Path) -> None:
+    config = small_config(*files, tmp_path / "run", eta=0.0, resume=True)
+    with pytest.raises(UserError, match="nothing to resume"):
+        train(config)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(UserError, match="damaged"):
+        train(config)
+
+
+def test_actions_outside_the_box_are_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+    wide = write_crossing(tmp_path / "wide.h5", "target", 200, seed=2, scale=3.0)
+    with pytest.raises(UserError, match=r"actions reach .* must be in \[-1, 1\]"):
+        train(small_config(files[0], wide, tmp_path / "run", eta=0.0))
+
+
+def test_nan_in_a_data_set_is_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+    broken = write_crossing(tmp_path / "broken.h5", "target", 200, seed=2)
+    with h5py.File(broken, "r+") as file:
+        file["rewards"][7] = np.nan
+    with pytest.raises(UserError, match="broken.h5"):
+        train(small_config(files[0], broken, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"eta": -0.1}, {"mix": 1.5}, {"clip": 0.0}, {"steps": 0}, {"algorithm": "magic"}]
+)
+def test_senseless_settings_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=next(iter(changes))):
+        small_config(tmp_path / "s.h5", tmp_path / "t.h5", tmp_path / "run", **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("source: a\ntarget: b\nout: c\nsteps: 10\nstep: 3\n", "unknown setting 'step'"),
+        ("source: a\ntarget: b\nout: c\nbcq: {lr: 3}\n", "unknown setting 'lr'"),
+        ("source: a\n", "missing"),
+        ("- 1\n", "mapping"),
+        ("a: [\n", "not YAML"),
+    ],
+)
+def test_wrong_configuration_files_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        TrainConfig.from_yaml(text)
