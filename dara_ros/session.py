@@ -13,6 +13,7 @@ Its executor spins in a thread of its own; every method may be called from any o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -113,7 +114,7 @@ class RobotClient:
         self._thread.join()
         self.node.destroy_node()
 
-    # -- the robot ------------------------------------------------------------------------------------------
+    # -- the robot --------------------------------------------------------------------------------------
 
     def wait_for_nodes(self, names: Iterable[str], timeout: float = 30.0) -> None:
         """Wait until all of the nodes answer parameter services.
@@ -197,7 +198,7 @@ class RobotClient:
         self.trigger(ROBOT, "restart")
         self._wait(lambda: self.mode is Mode.PASSIVE, CALL_TIMEOUT, lambda: "the robot has not restarted")
 
-    # -- the controller ---------------------------------------------------------------------------------------
+    # -- the controller ---------------------------------------------------------------------------------
 
     def configure(self) -> None:
         """Controller: load and check the policy."""
@@ -215,7 +216,7 @@ class RobotClient:
         """Controller: forget the policy."""
         self._change_state(Transition.TRANSITION_CLEANUP, "clean up")
 
-    # -- any node ---------------------------------------------------------------------------------------------
+    # -- any node ---------------------------------------------------------------------------------------
 
     def trigger(self, node: str, service: str) -> str:
         """Call the Trigger service ~/`service` of a node; returns what it said.
@@ -265,7 +266,7 @@ class RobotClient:
         self._wait(lambda: done(self._progress), timeout, lambda: f"{OFFLINE} is at {self._progress}")
         return self._progress
 
-    # -- inside -------------------------------------------------------------------------------------------------
+    # -- inside -----------------------------------------------------------------------------------------
 
     def _service(self, node: str, service: str) -> str:
         return f"{self._prefix}/{node}/{service}"
@@ -327,7 +328,5 @@ class RobotClient:
             self._notify()
 
     def _spin(self) -> None:
-        try:
+        with contextlib.suppress(ExternalShutdownException):
             self._executor.spin()
-        except ExternalShutdownException:
-            pass

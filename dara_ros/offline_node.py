@@ -1,0 +1,278 @@
+"""Offline node: classifiers, augmentation, offline RL and export, with progress, ~/start and ~/cancel.
+
+    ros2 run dara_ros offline_node --ros-args -p source:=source.h5 -p target:=target.h5 -p out:=runs/dara
+    ros2 service call /offline_node/start std_srvs/srv/Trigger
+
+It runs what `dara train` runs, in a thread beside the executor, so that services answer while it trains.
+Parameters are read by ~/start: set others and start again, as often as you like.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rclpy
+import yaml
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from .errors import UserError
+
+if TYPE_CHECKING:  # they need torch: without it, `main` ends with one line
+    from .policies.train_config import TrainConfig
+    from .policies.training import TrainResult
+
+IDLE, TRAINING, DONE, CANCELLED, FAILED = "idle", "training", "done", "cancelled", "failed"
+PROGRESS_PERIOD = 0.2  # s between two messages on ~/progress within one stage
+CHECK_TIMEOUT = 20.0  # s that ~/start waits for the files to be opened and compared
+LATCHED = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+
+#: name, default, what it is; the range follows from `_RANGES`.
+PARAMETERS = (
+    ("source", "", "data set file of the source domain (HDF5)"),
+    ("target", "", "data set file of the target domain (HDF5)"),
+    ("out", "", "directory for policy.onnx, figures.json, checkpoints and TensorBoard scalars"),
+    ("algorithm", "bcq", "offline RL algorithm"),
+    ("eta", 0.1, "weight of delta_r in the source's rewards; 0: no augmentation"),
+    ("mix", -1.0, "fraction of target rows in a batch; -1: proportional to the file sizes"),
+    ("steps", 100_000, "gradient steps"),
+    ("seed", 0, "seed of everything random"),
+    ("threads", 1, "torch threads"),
+    ("resume", False, "go on from the checkpoint in `out`"),
+    ("settings", "", "YAML file with further settings, as the config.yaml of a run; parameters win over it"),
+)
+_RANGES: dict[str, dict[str, Any]] = {
+    "eta": {"floating_point_range": [FloatingPointRange(from_value=0.0, to_value=1e3)]},
+    "mix": {"floating_point_range": [FloatingPointRange(from_value=-1.0, to_value=1.0)]},
+    "steps": {"integer_range": [IntegerRange(from_value=1, to_value=10**9)]},
+    "seed": {"integer_range": [IntegerRange(from_value=0, to_value=2**31 - 1)]},
+    "threads": {"integer_range": [IntegerRange(from_value=1, to_value=1024)]},
+}
+
+
+class OfflineNode(Node):
+    """Trains on request.
+
+    Services: ~/start, ~/cancel (std_srvs/Trigger). Topics: ~/progress (std_msgs/String, latched), a JSON
+    object with state (idle, training, done, cancelled, failed), stage, done, total, figures, seconds, out,
+    policy and message; /diagnostics at 1 Hz.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("offline_node")
+        for name, default, description in PARAMETERS:
+            descriptor = ParameterDescriptor(description=description, **_RANGES.get(name, {}))
+            self.declare_parameter(name, default, descriptor)
+        self._progress_publisher = self.create_publisher(String, "~/progress", LATCHED)
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_service(Trigger, "~/start", self._on_start)
+        self.create_service(Trigger, "~/cancel", self._on_cancel)
+        self.create_timer(1.0, self._publish_diagnostics)
+        self._training: _Training | None = None
+        self._publish({"state": IDLE})
+
+    def close(self) -> None:
+        """Cancel a training that runs, and wait until its checkpoint is written."""
+        if self._training is not None:
+            self._training.cancel()
+            self._training.join()
+        self.destroy_node()
+
+    # -- services --------------------------------------------------------------------------------------
+
+    def _on_start(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success, response.message = True, ""
+        if self._training is not None and self._training.running:
+            response.success, response.message = False, "a training runs already; call ~/cancel first"
+            return response
+        try:
+            training = _Training(self._config(), self._publish)
+        except UserError as error:
+            response.success, response.message = False, str(error)
+            return response
+        self._training = training
+        refusal = training.start()
+        response.success, response.message = not refusal, refusal or f"training into {training.config.out}"
+        return response
+
+    def _on_cancel(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._training is not None and self._training.running
+        response.message = "nothing is being trained"
+        if self._training is not None and response.success:
+            self._training.cancel()
+            response.message = f"stopping; a checkpoint stays in {self._training.config.out}"
+        return response
+
+    def _config(self) -> TrainConfig:
+        """The settings of the next run, from the file in `settings` and the parameters.
+
+        Raises:
+            UserError: a parameter is missing or makes no sense.
+        """
+        from .policies.train_config import TrainConfig
+
+        values = {name: self.get_parameter(name).value for name, _, _ in PARAMETERS}
+        for name in ("source", "target", "out"):
+            if not values[name]:
+                raise UserError(f"parameter {name} is empty; set it, then start again")
+        settings = values.pop("settings")
+        values["mix"] = None if values["mix"] < 0 else values["mix"]
+        merged = yaml.safe_dump(_read_settings(settings) | values)
+        return TrainConfig.from_yaml(merged, settings or "parameters")
+
+    # -- topics ----------------------------------------------------------------------------------------
+
+    def _publish(self, progress: dict[str, Any]) -> None:
+        self._progress_publisher.publish(String(data=json.dumps(progress)))
+
+    def _publish_diagnostics(self) -> None:
+        progress = self._training.progress if self._training is not None else {"state": IDLE}
+        failed = progress["state"] == FAILED
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.ERROR if failed else DiagnosticStatus.OK,
+            name=self.get_fully_qualified_name().lstrip("/"),
+            message=progress.get("message") or progress["state"],
+            values=[
+                KeyValue(key=key, value=str(value))
+                for key, value in progress.items()
+                if key not in ("figures", "message")
+            ],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics_publisher.publish(message)
+
+
+class _Training:
+    """One run of `train` in a thread, and how far it is."""
+
+    def __init__(self, config: TrainConfig, publish: Callable[[dict[str, Any]], None]) -> None:
+        self.config = config
+        self.progress: dict[str, Any] = {"state": TRAINING, "stage": "check", "done": 0, "total": 1}
+        self.progress |= {"figures": {}, "seconds": 0.0, "out": config.out, "policy": "", "message": ""}
+        self._publish = publish
+        self._published = 0.0
+        self._since = time.monotonic()
+        self._accepted = threading.Event()  # the files are open and fit together, or the run has ended
+        self._cancelled = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="training")
+
+    @property
+    def running(self) -> bool:
+        return self.progress["state"] == TRAINING
+
+    def start(self) -> str:
+        """Begin; returns why it cannot be done, or an empty string."""
+        self._thread.start()
+        self._accepted.wait(CHECK_TIMEOUT)
+        return self.progress["message"] if self.progress["state"] == FAILED else ""
+
+    def cancel(self) -> None:
+        """Ask it to stop after the step that it is at."""
+        self._cancelled.set()
+
+    def join(self) -> None:
+        """Wait for its end."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        from .policies.training import train
+
+        try:
+            self._end(train(self.config, self._on_progress, self._cancelled.is_set))
+        except UserError as error:
+            self._say(state=FAILED, message=str(error))
+        except Exception as error:  # a thread's traceback would end in the log; the client waits for a word
+            self._say(state=FAILED, message=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self._accepted.set()
+
+    def _end(self, result: TrainResult) -> None:
+        self._say(
+            state=CANCELLED if result.stopped else DONE,
+            policy=str(result.policy or ""),
+            message=result.message,
+        )
+
+    def _on_progress(self, stage: str, done: int, total: int, figures: dict[str, float]) -> None:
+        new_stage = stage != self.progress["stage"]
+        recent = time.monotonic() - self._published < PROGRESS_PERIOD
+        self._say(quiet=recent and not new_stage, stage=stage, done=done, total=total, figures=figures)
+        self._accepted.set()
+
+    def _say(self, quiet: bool = False, **changes: Any) -> None:
+        elapsed = round(time.monotonic() - self._since, 3)
+        self.progress = self.progress | changes | {"seconds": elapsed}
+        if not quiet:
+            self._published = time.monotonic()
+            self._publish(self.progress)
+
+
+def _read_settings(path: str) -> dict[str, Any]:
+    """Settings of a YAML file; none for an empty path."""
+    if not path:
+        return {}
+    try:
+        settings = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML ({type(error).__name__}); mend it") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: must be a mapping of settings, as the config.yaml of a run is")
+    return settings
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; a training that runs leaves its checkpoint. Exit status."""
+    try:
+        from .policies import training  # noqa: F401  (takes seconds; the first ~/start shall not)
+    except ImportError as error:
+        print(f"offline_node: {error}; run: pip install 'dara_ros[train]'", file=sys.stderr)
+        return 1
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = OfflineNode()
+    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+        print(f"offline_node: {error}", file=sys.stderr)
+        rclpy.shutdown()
+        return 2
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    spinning = threading.Thread(target=_spin, args=(executor,), name="executor")
+    spinning.start()
+    stop.wait()
+    node.get_logger().info("stopping")
+    executor.shutdown()
+    spinning.join()
+    node.close()
+    rclpy.shutdown()
+    return 0
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    with contextlib.suppress(ExternalShutdownException):
+        executor.spin()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
