@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from .errors import UserError
+from .results import standard_error
 from .rollouts import Setup, rollouts
 
 
@@ -36,7 +38,7 @@ class Evaluation:
 
 
 def evaluate(
-    policy: str,
+    policy: str | Path,
     world: str,
     episodes: int = 20,
     seed: int = 1000,
@@ -54,14 +56,14 @@ def evaluate(
     """
     if episodes < 1:
         raise UserError(f"cannot evaluate {episodes} episodes; give at least 1")
-    setup = Setup(world, robot, (policy,))
+    setup = Setup(world, robot, (str(policy),))
     walked = []
     workers = min(workers or os.cpu_count() or 1, episodes)
     for episode in rollouts(setup, range(seed, seed + episodes), workers):
         walked.append(episode)
         progress(len(walked), episodes)
     return Evaluation(
-        policy=policy,
+        policy=str(policy),
         world=world,
         seed=seed,
         distance_m=[episode.distance for episode in walked],
@@ -69,3 +71,15 @@ def evaluate(
         steps=[len(episode) for episode in walked],
         reasons=[episode.reason for episode in walked],
     )
+
+
+def as_text(evaluation: Evaluation) -> str:
+    """The evaluation for people."""
+    e = evaluation
+    lines = [
+        f"{e.policy} in {e.world}, {e.episodes} episodes from seed {e.seed}: {e.falls} falls",
+        f"  distance {np.mean(e.distance_m):.2f} +- {standard_error(e.distance_m):.2f} m",
+        f"  return   {np.mean(e.returns):.1f} +- {standard_error(e.returns):.1f} (mean +- standard error)",
+    ]
+    reasons = sorted({reason for reason in e.reasons if reason})
+    return "\n".join([*lines, *(f"  fell: {reason} ({e.reasons.count(reason)})" for reason in reasons)])

@@ -11,12 +11,13 @@ Report = Callable[[str, int, int], None]
 
 @contextmanager
 def progress_bars() -> Iterator[Report]:
-    """A bar per stage, gone when the work is done: what it gave is printed by who did it."""
+    """A bar per stage, on a terminal only, and gone when the work is done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {}
 
         def report(stage: str, done: int, total: int) -> None:

@@ -1,0 +1,66 @@
+"""The `dara` command: log, inspect, train, judge and run policies for legged robots.
+
+Exit status: 0, 1 for a failure, 2 for wrong usage or input (one line says what to do), 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+from .commands import INTERRUPTED, app
+from .errors import UserError
+
+FAILED, MISUSED = 1, 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status. No traceback reaches the user without --debug."""
+    arguments = sys.argv[1:] if argv is None else argv
+    debug = "--debug" in arguments
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        return int(app([a for a in arguments if a != "--debug"], "dara", standalone_mode=False) or 0)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `dara inspect FILE | head`
+        sys.stdout = None
+        return FAILED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        message, status = _explain(error)
+        print(f"dara: {' '.join(message.split())}", file=sys.stderr)
+        return status
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """On SIGTERM leave by way of every `finally`, so that no file is torn and no process stays behind."""
+    raise SystemExit(128 + number)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """(what to tell the user, exit status)."""
+    if isinstance(error, UserError):
+        return str(error), MISUSED
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return _missing(error.name), MISUSED
+    if hasattr(error, "format_message"):  # typer's own: wrong usage
+        return f"{error.format_message()} (dara --help tells the usage)", MISUSED
+    if type(error).__name__ == "Abort":
+        return "interrupted", INTERRUPTED
+    return f"failed: {type(error).__name__}: {error} (--debug shows where)", FAILED
+
+
+def _missing(module: str) -> str:
+    from .doctor import EXTRAS, install_command
+
+    name = module.split(".")[0]
+    return f"{name} is not installed; run: {install_command(EXTRAS.get(name, ''))}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
