@@ -1,0 +1,165 @@
+"""Export a policy to the file that `runtime` loads."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+
+from ..errors import UserError
+from .runtime import Policy, PolicyMetadata, open_session
+
+TOLERANCE = 1e-5  # largest difference between torch and onnxruntime, in units of action
+GOLDEN_PAIRS = 8
+BLOCK = 100  # observations at a time: a policy with many candidates needs many rows for each
+# A policy that picks the best of many candidates jumps where two of them are equally good; rounding then
+# decides. An observation is taken for such a tie where torch's own answer jumps under this relative noise.
+TIE_NOISE = 1e-6
+TIE_DRAWS = 64
+MOST_TIES = 0.05  # of the observations
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """How the file compares with the network it was made from."""
+
+    observations: int  # compared
+    largest_difference: float  # over those that are not ties
+    ties: int  # where torch itself jumps between two actions, and onnxruntime gave one of these
+
+
+def export_policy(
+    module: torch.nn.Module, observations: np.ndarray, metadata: PolicyMetadata, path: str | Path
+) -> ExportReport:
+    """Write ``module`` as a policy file, once onnxruntime was seen to give the same actions as torch.
+
+    Args:
+        module: (B, S) float32 -> (B, A) float32, deterministic, normalisation inside. It is not changed.
+        observations: (N, S), what the policy will meet, N about 1,000; golden pairs are taken from them.
+        metadata: golden pairs aside.
+        path: replaced only when all checks have passed.
+
+    Raises:
+        UserError: a weight is not finite, or torch and onnxruntime differ.
+    """
+    path = Path(path)
+    observations = np.ascontiguousarray(observations, np.float32)
+    module = copy.deepcopy(module).cpu().eval()
+    model = _to_onnx(module, observations[:2])
+    _check_weights(model, path)
+    temporary = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        onnx.save(model, temporary)
+        report = _compare(module, temporary, observations)
+        golden = _golden(module, observations)
+        pairs = replace(
+            metadata,
+            golden_observations=tuple(map(tuple, golden.tolist())),
+            golden_actions=tuple(map(tuple, _run(module, golden).tolist())),
+        )
+        onnx.helper.set_model_props(model, pairs.to_properties())
+        onnx.save(model, temporary)
+        Policy.load(temporary)  # what a robot will do with it
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return report
+
+
+def _run(module: torch.nn.Module, observations: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        blocks = torch.from_numpy(observations).split(BLOCK)
+        return torch.cat([module(block) for block in blocks]).numpy()
+
+
+def _to_onnx(module: torch.nn.Module, example: np.ndarray) -> onnx.ModelProto:
+    """The module's graph with a free batch size and constants folded."""
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            (torch.from_numpy(np.resize(example, (2, example.shape[1]))),),
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+            input_names=["observation"],
+            output_names=["action"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+    assert program is not None  # None only where a file name is given
+    return program.model_proto
+
+
+def _check_weights(model: onnx.ModelProto, path: Path) -> None:
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise UserError(
+                f"{path}: not written, weight {weight.name} is NaN or infinite: the training diverged"
+            )
+
+
+def _compare(module: torch.nn.Module, path: Path, observations: np.ndarray) -> ExportReport:
+    expected = _run(module, observations)
+    if not np.isfinite(expected).all():
+        raise UserError(f"{path.stem}: not written, the network gives NaN or infinity: the training diverged")
+    session = open_session(str(path))
+    spans = range(0, len(observations), BLOCK)
+    actions = np.concatenate(
+        [session.run(None, {"observation": observations[i : i + BLOCK]})[0] for i in spans]
+    )
+    differences = np.abs(actions - expected).max(axis=1)
+    apart = np.flatnonzero(~(differences <= TOLERANCE))
+    ties = [int(i) for i in apart if _is_tie(module, observations[i], actions[i])]
+    if len(ties) < len(apart) or len(ties) > MOST_TIES * len(observations):
+        raise UserError(
+            f"{path.stem}: not written, onnxruntime differs from torch by {differences.max():.2g} on {len(apart)}"
+            f" of {len(observations)} observations: a bug of the exporter or of the policy module, report it"
+        )
+    return ExportReport(len(observations), float(np.delete(differences, ties).max()), len(ties))
+
+
+def _is_tie(module: torch.nn.Module, observation: np.ndarray, action: np.ndarray) -> bool:
+    """Whether torch gives ``action`` too, for some observation that is the same to rounding."""
+    answers = _run(module, _jitter(np.repeat(observation[None], TIE_DRAWS, axis=0)))
+    return bool((np.abs(answers - action).max(axis=1) <= 10 * TOLERANCE).any())
+
+
+def _golden(module: torch.nn.Module, observations: np.ndarray) -> np.ndarray:
+    """Up to GOLDEN_PAIRS observations (G, S) whose action stays put under rounding, on any processor."""
+    candidates = observations[:: max(1, len(observations) // (4 * GOLDEN_PAIRS))]
+    expected = _run(module, candidates)
+    moved = np.abs(_run(module, _jitter(np.repeat(candidates, 8, axis=0))) - np.repeat(expected, 8, axis=0))
+    stable = moved.reshape(len(candidates), -1).max(axis=1) <= 10 * TOLERANCE
+    if not stable.any():
+        raise UserError("policy not written: its action jumps with rounding wherever it was tried")
+    return candidates[stable][:GOLDEN_PAIRS]
+
+
+def _jitter(observations: np.ndarray) -> np.ndarray:
+    noise = np.random.default_rng(0).uniform(-TIE_NOISE, TIE_NOISE, observations.shape)
+    return (observations * (1 + noise) + noise).astype(np.float32)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints advice to its own developers; errors still come through."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
