@@ -32,12 +32,28 @@ Parameter = bool | int | float | str
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 ORPHAN_POLL = 0.5  # s between two looks at whether the parent still lives
 ORPHAN_GRACE = 10.0  # s that an orphan has to shut down by itself
-LOOPBACK = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 LAST_DOMAIN = 101  # above, DDS ports reach into Linux's ephemeral ones
 
 
+# Quick discovery; and no shared memory, which a killed process leaves behind in /dev/shm and which is no faster.
+MIDDLEWARE = {
+    "FASTRTPS_DEFAULT_PROFILES_FILE": str(Path(__file__).resolve().parent / "config" / "fastdds.xml"),
+    "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
+}
+LOOPBACK = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
 class NodeDied(Exception):  # noqa: N818 (says what happened)
-    """A node ended by itself; the one line names it, its exit status and the last line of its log."""
+    """A node ended by itself; the one line names it, its exit status and the last line of its log.
+
+    Attributes:
+        status: its exit status; 2 where it found its parameters wrong.
+    """
+
+    def __init__(self, node: NodeProcess, status: int) -> None:
+        self.status = status
+        last = node.last_line() or "it said nothing"
+        super().__init__(f"{node.name} ended with status {status}: {last} (log: {node.log})")
 
 
 @dataclass(frozen=True)
@@ -70,9 +86,7 @@ class Processes:
         self.logs = Path(logs)
         self.namespace = namespace
         self.nodes: dict[str, NodeProcess] = {}
-        self._environment = dict(os.environ)
-        if loopback:
-            self._environment |= LOOPBACK
+        self._environment = os.environ | middleware_environment(loopback)
         if domain_id is not None:
             self._environment["ROS_DOMAIN_ID"] = str(domain_id)
 
@@ -112,8 +126,7 @@ class Processes:
         for node in self.nodes.values():
             status = node.process.poll()
             if status is not None:
-                last = node.last_line() or "it said nothing"
-                raise NodeDied(f"{node.name} ended with status {status}: {last} (log: {node.log})")
+                raise NodeDied(node, status)
 
     def stop(self, patience: float = 5.0) -> dict[str, int]:
         """Stop all nodes: SIGINT, after `patience` seconds SIGTERM, after as many SIGKILL.
@@ -129,6 +142,12 @@ class Processes:
         statuses = {name: node.process.wait() for name, node in self.nodes.items()}
         self.nodes.clear()
         return statuses
+
+
+def middleware_environment(loopback: bool) -> dict[str, str]:
+    """Environment variables that a ROS process of ours needs; what the user has set stays."""
+    ours = MIDDLEWARE | (LOOPBACK if loopback else {})
+    return {name: os.environ.get(name, value) for name, value in ours.items()}
 
 
 def ros_arguments(parameters: Mapping[str, Parameter], namespace: str = "") -> list[str]:

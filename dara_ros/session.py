@@ -37,7 +37,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from .hardware.safety import Mode
-from .processes import LOOPBACK
+from .processes import middleware_environment
 
 ROBOT, CONTROLLER, LOGGER, OFFLINE = "robot_node", "controller_node", "logger_node", "offline_node"
 LATCHED = QoSProfile(
@@ -73,8 +73,7 @@ class RobotClient:
         loopback: bool = True,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        if loopback:
-            os.environ.update(LOOPBACK)  # read by the middleware when the context begins
+        os.environ.update(middleware_environment(loopback))  # the middleware reads it when a context begins
         self._check = check
         self._prefix = f"/{namespace.strip('/')}" if namespace else ""
         self._context = rclpy.Context()

@@ -1,0 +1,219 @@
+"""Walks through the ROS nodes with a simulated robot: how a policy does before it meets the real one.
+
+    result = run_episodes("policy.onnx", world="obstructive", seeds=range(5))
+    result.distance_m, result.falls
+
+Robot, controller and logger are processes of their own that meet over DDS, exactly as on the robot. What a
+walk gave is read from the file that the logger wrote.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import UserError
+from .hardware.safety import Mode
+from .hardware.spec import RobotSpec, load_robot
+from .pictures import make_gif
+from .policies.dataset import DataSet
+from .processes import NodeDied, Processes, free_domain_id
+from .session import CONTROLLER, LOGGER, ROBOT, Refused, RobotClient
+
+__all__ = ["DryRun", "DryRunResult", "make_gif", "open_dry_run", "read_walks", "run_episodes"]
+
+EPISODE_STEPS = 300
+START_TIMEOUT = 60.0  # s for the nodes to come up on a busy machine
+STAND_TIMEOUT = 60.0  # s for standing up
+STEP_TIMEOUT = 0.5  # s that a control period may take before the walk counts as stuck
+
+Progress = Callable[[int, int], None]
+"""(episodes done, episodes in all)."""
+
+
+@dataclass(frozen=True)
+class DryRunResult:
+    """What one policy did; one entry per episode, in the order of the seeds.
+
+    Attributes:
+        distance_m: way made good along the heading at the start.
+        falls: whether the supervisor had to damp the robot.
+        steps: control periods walked.
+        loop_ms: p50, p99 and max of the controller, from a complete state to its command.
+        file: the data set of all walks; None where none was asked for.
+    """
+
+    distance_m: list[float]
+    falls: list[bool]
+    steps: list[int]
+    loop_ms: dict[str, float]
+    file: Path | None
+
+
+class DryRun:
+    """Running nodes of one simulated robot, through which policies walk in turn; `open_dry_run` makes one."""
+
+    def __init__(self, client: RobotClient, spec: RobotSpec, world: str, steps: int, logs: Path) -> None:
+        self._client = client
+        self._spec = spec
+        self._world = world
+        self._steps = steps
+        self._logs = logs
+        self._runs = 0
+
+    def run(
+        self,
+        policy: str | Path,
+        seeds: Sequence[int],
+        out: Path | None = None,
+        exploration_noise: float = 0.0,
+        domain: str = "target",
+        progress: Progress = lambda done, total: None,
+    ) -> DryRunResult:
+        """One walk per seed, each from a freshly laid world.
+
+        Args:
+            policy: ONNX file, or the name of a shipped behaviour.
+            out: where the logger writes the walks; None keeps no file.
+            exploration_noise: standard deviation of Gaussian noise on the action.
+            domain: what the data set is marked as, "source" or "target".
+
+        Raises:
+            UserError: the policy does not fit, or `out` cannot be written.
+        """
+        self._runs += 1
+        file = Path(out) if out is not None else self._logs / f"walks_{self._runs}.h5"
+        with _misuse():
+            self._begin(str(policy), int(seeds[0]), file, exploration_noise, domain)
+        falls = []
+        for done, seed in enumerate(seeds):
+            progress(done, len(seeds))
+            falls.append(self._walk(int(seed)) is Mode.DAMPED)
+        loop_ms = self._loop_ms()
+        self._end()
+        progress(len(seeds), len(seeds))
+        distance, steps, terminal = read_walks(file, self._spec, len(seeds))
+        fell = [bool(damped or end) for damped, end in zip(falls, terminal, strict=True)]
+        return DryRunResult(distance, fell, steps, loop_ms, file if out is not None else None)
+
+    def _begin(self, policy: str, seed: int, file: Path, noise: float, domain: str) -> None:
+        client = self._client
+        client.set_parameters(CONTROLLER, {"policy": policy, "exploration_noise": float(noise), "seed": seed})
+        client.configure()
+        client.activate()
+        made_by = f"dara dry-run {policy} --world {self._world}, exploration noise {noise:g}, seed {seed}"
+        client.set_parameters(LOGGER, {"out": str(file), "domain": domain, "made_by": made_by})
+        client.trigger(LOGGER, "start")
+
+    def _walk(self, seed: int) -> Mode:
+        """One walk; the state of the robot when it is over."""
+        client = self._client
+        client.restart(seed)
+        client.stand()
+        client.wait_for_mode(Mode.READY, timeout=STAND_TIMEOUT)
+        return client.walk(timeout=START_TIMEOUT + STEP_TIMEOUT * self._steps)
+
+    def _loop_ms(self) -> dict[str, float]:
+        values = self._client.diagnostics(CONTROLLER, newer=True)
+        return {name: float(values[f"loop_ms_{name}"]) for name in ("p50", "p99", "max")}
+
+    def _end(self) -> None:
+        self._client.trigger(LOGGER, "stop")
+        self._client.deactivate()
+        self._client.cleanup()
+
+
+@contextmanager
+def open_dry_run(
+    robot: str = "a1",
+    world: str = "obstructive",
+    steps: int = EPISODE_STEPS,
+    mode: str = "lock_step",
+    logs: Path | None = None,
+) -> Iterator[DryRun]:
+    """Start robot, controller and logger in a ROS domain of their own; stop them on the way out.
+
+    Args:
+        robot, world: names or YAML files.
+        steps: control periods after which a walk is over.
+        mode: "lock_step" (as fast as the machine allows, the same walk for the same seed) or "real_time".
+        logs: folder for the nodes' output; None: a temporary one.
+
+    Raises:
+        UserError: a node found its parameters wrong.
+    """
+    spec = load_robot(robot)
+    if steps < 1:
+        raise UserError(f"cannot walk {steps} steps; give at least 1")
+    with tempfile.TemporaryDirectory(prefix="dara_") as scratch:
+        folder = Path(logs or scratch)
+        domain = free_domain_id()
+        with _misuse(), Processes(folder, domain) as processes:
+            processes.start(
+                ROBOT,
+                {"robot": robot, "driver": "pybullet", "world": world, "mode": mode, "walk_steps": steps},
+            )
+            processes.start(CONTROLLER, {"robot": robot})
+            processes.start(LOGGER, {"robot": robot, "world": world})
+            with RobotClient(domain, check=processes.check) as client:
+                client.wait_for_nodes((ROBOT, CONTROLLER, LOGGER), START_TIMEOUT)
+                yield DryRun(client, spec, world, steps, Path(scratch))
+
+
+def run_episodes(
+    policy: str | Path,
+    robot: str = "a1",
+    world: str = "obstructive",
+    seeds: Sequence[int] = (0,),
+    steps: int = EPISODE_STEPS,
+    mode: str = "lock_step",
+    out: Path | None = None,
+    exploration_noise: float = 0.0,
+    domain: str = "target",
+    progress: Progress = lambda done, total: None,
+) -> DryRunResult:
+    """Walks of one policy through the nodes; see `open_dry_run` and `DryRun.run`."""
+    with open_dry_run(robot, world, steps, mode) as dry_run:
+        return dry_run.run(policy, seeds, out, exploration_noise, domain, progress)
+
+
+def read_walks(file: Path, spec: RobotSpec, walks: int) -> tuple[list[float], list[int], list[bool]]:
+    """Distance (m), steps and whether it fell, of every walk in a file of `walks` walks.
+
+    A lost message splits an episode of the file but not the walk; two walks lie at least as far apart as
+    standing up takes.
+
+    Raises:
+        UserError: a walk left no rows.
+    """
+    with DataSet(file) as data:
+        stamps = data.column("infos/stamp")
+        forward = data.column("infos/forward")
+        terminals = data.column("terminals")
+    gap = round(spec.safety.stand_duration * 1e9)
+    last = np.append(np.flatnonzero(np.diff(stamps) >= gap), len(stamps) - 1)
+    if len(last) != walks:
+        raise UserError(
+            f"{file}: {walks} walks were made and {len(last)} logged; "
+            "see the nodes' logs for why (a controller that does not answer?)"
+        )
+    steps = np.diff(last, prepend=-1)
+    return forward[last].tolist(), steps.tolist(), terminals[last].tolist()
+
+
+@contextmanager
+def _misuse() -> Iterator[None]:
+    """What a node says of its input, as an error that the user can mend."""
+    try:
+        yield
+    except Refused as error:
+        raise UserError(str(error)) from error
+    except NodeDied as error:
+        if error.status == 2:
+            raise UserError(str(error)) from error
+        raise

@@ -1,0 +1,88 @@
+"""A logged walk as a moving picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .errors import UserError
+from .hardware.robot import Robot
+from .hardware.safety import Mode
+from .hardware.spec import RobotSpec, load_robot
+from .hardware.state import MotorCommand
+from .policies.dataset import DataSet
+from .sim.simulator import PyBulletDriver
+from .sim.world import load_world
+
+FRAME_EVERY = 5  # control periods
+PICTURE_SIZE = (320, 240)
+COLOURS = 48  # of the GIF's palette: small files
+SAME_PLACE = 1e-3  # m between the logged and the replayed base
+
+
+def make_gif(
+    file: Path, episode: int, seed: int, world: str, path: Path, robot: str = "a1", every: int = FRAME_EVERY
+) -> Path:
+    """Replay an episode of a lock-step dry run in the simulator and write it as an animated GIF.
+
+    The simulator is deterministic: the same seed, stand-up and motor commands give the same walk.
+
+    Args:
+        file: the data set that the logger wrote.
+        episode: which of its episodes, from 0.
+        seed: the seed that this walk began with.
+        every: control periods from one frame to the next.
+
+    Raises:
+        UserError: there is no such episode, or the replay does not come out where the log says.
+    """
+    with DataSet(file) as data:
+        starts, ends = data.episodes()
+        if not 0 <= episode < len(starts):
+            raise UserError(f"{file}: has no episode {episode}; it has {len(starts)}")
+        rows = slice(int(starts[episode]), int(ends[episode]))
+        commands = data.column("infos/sent_command", rows.start, rows.stop)
+        positions = data.column("infos/base_position", rows.start, rows.stop)
+    spec = load_robot(robot)
+    driver = PyBulletDriver(spec, load_world(world), seed)
+    driver.open()
+    try:
+        _stand_up(spec, driver)
+        frames = _replay(spec, driver, commands, every)
+        error = float(np.abs(driver.read().position - positions[-1]).max())
+    finally:
+        driver.close()
+    if error > SAME_PLACE:
+        raise UserError(
+            f"{file}: episode {episode} cannot be replayed with seed {seed} in world {world} "
+            f"({error:.3f} m off); give those of its dry run, which must have been in lock-step"
+        )
+    _write_gif(frames, path, every * spec.control_period)
+    return path
+
+
+def _stand_up(spec: RobotSpec, driver: PyBulletDriver) -> None:
+    robot = Robot(spec, driver)
+    robot.supervisor.stand()
+    while robot.supervisor.mode is Mode.STANDING_UP:
+        robot.tick(driver.read(), None)
+
+
+def _replay(spec: RobotSpec, driver: PyBulletDriver, commands: np.ndarray, every: int) -> list[np.ndarray]:
+    """Pictures, one before the first command and one after every `every` of them."""
+    frames = [driver.picture(*PICTURE_SIZE)]
+    for number, targets in enumerate(commands, 1):
+        driver.write(MotorCommand(np.asarray(targets, np.float64), spec.gains.kp, spec.gains.kd))
+        if number % every == 0:
+            frames.append(driver.picture(*PICTURE_SIZE))
+    return frames
+
+
+def _write_gif(frames: list[np.ndarray], path: Path, seconds: float) -> None:
+    images = [Image.fromarray(frame).quantize(COLOURS, dither=Image.Dither.NONE) for frame in frames]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images[0].save(
+        path, save_all=True, append_images=images[1:], duration=round(1e3 * seconds), loop=0, optimize=True
+    )
