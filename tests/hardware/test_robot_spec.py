@@ -37,7 +37,8 @@ def test_the_three_robots_come_with_the_package() -> None:
 def test_arrays_are_in_canonical_order(robot: RobotSpec) -> None:
     assert robot.joint_names[:4] == ("FR_hip_joint", "FR_thigh_joint", "FR_calf_joint", "FL_hip_joint")
     assert robot.joint_names[-1] == "RL_calf_joint"
-    for name, array in (("lower", robot.lower), ("stand", robot.stand_pose), ("max_torque", robot.max_torque)):
+    arrays = {"lower": robot.lower, "stand": robot.stand_pose, "max_torque": robot.max_torque}
+    for name, array in arrays.items():
         assert array.dtype == np.float64
         assert array.tolist() == [getattr(joint, name) for joint in robot.joints]
     assert robot.period_ns == 20_000_000

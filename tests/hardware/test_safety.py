@@ -1,0 +1,498 @@
+"""Every transition of the supervisor, every fault, every limit."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dara_ros.hardware.robot import Robot
+from dara_ros.hardware.safety import ENERGISED, Decision, Mode, Supervisor, fault
+from dara_ros.hardware.spec import RobotSpec
+from dara_ros.hardware.state import JointCommand, MotorCommand, RobotState
+
+Standing = Callable[..., RobotState]
+PERIOD = 20_000_000  # ns
+
+
+class Bench:
+    """A supervisor with a robot that is where it was told to be, one control period after the other."""
+
+    def __init__(self, spec: RobotSpec, standing: Standing) -> None:
+        self.spec = spec
+        self.supervisor = Supervisor(spec)
+        self.state = standing(joint_positions=spec.sit_pose)
+
+    @property
+    def mode(self) -> Mode:
+        return self.supervisor.mode
+
+    def step(self, command: JointCommand | None = None, **changes: object) -> Decision:
+        """Ask the supervisor once; time goes on by one period, and the joints follow their targets."""
+        decision = self.supervisor.step(replace(self.state, **changes), command)
+        energised = decision.mode in ENERGISED
+        positions = decision.motors.positions if energised else self.state.joint_positions
+        self.state = replace(self.state, stamp=self.state.stamp + PERIOD, joint_positions=positions)
+        return decision
+
+    def answer(self, positions: np.ndarray | None = None) -> JointCommand:
+        """A command for the present state."""
+        return JointCommand(self.state.stamp, self.spec.stand_pose if positions is None else positions)
+
+    def walk(self, steps: int) -> None:
+        for _ in range(steps):
+            self.step(self.answer())
+
+    def bring_to(self, mode: Mode) -> "Bench":
+        if mode is Mode.DAMPED:
+            self.supervisor.damp("test")
+        elif mode is not Mode.PASSIVE:
+            assert self.supervisor.stand() == ""
+            self.step()
+        if mode in (Mode.READY, Mode.WALKING, Mode.SITTING_DOWN):
+            while self.mode is Mode.STANDING_UP:
+                self.step()
+        if mode is Mode.WALKING:
+            assert self.supervisor.enable(True) == ""
+            self.walk(1)
+        if mode is Mode.SITTING_DOWN:
+            assert self.supervisor.sit() == ""
+            self.step()
+        assert self.mode is mode
+        return self
+
+
+@pytest.fixture
+def bench(a1: RobotSpec, standing: Standing) -> Bench:
+    return Bench(a1, standing)
+
+
+# -- transitions --------------------------------------------------------------------------------------
+
+REQUESTS: dict[str, Callable[[Supervisor], str]] = {
+    "stand": Supervisor.stand,
+    "sit": Supervisor.sit,
+    "walk": lambda supervisor: supervisor.enable(True),
+    "stop": lambda supervisor: supervisor.enable(False),
+    "reset": Supervisor.reset,
+}
+ALLOWED = {
+    (Mode.PASSIVE, "stand"): Mode.STANDING_UP,
+    (Mode.READY, "walk"): Mode.WALKING,
+    (Mode.READY, "sit"): Mode.SITTING_DOWN,
+    (Mode.WALKING, "stop"): Mode.READY,
+    (Mode.WALKING, "sit"): Mode.SITTING_DOWN,
+    (Mode.DAMPED, "reset"): Mode.PASSIVE,
+}
+
+
+@pytest.mark.parametrize("request_name", REQUESTS)
+@pytest.mark.parametrize("mode", Mode)
+def test_requests_are_granted_where_allowed_and_nowhere_else(
+    bench: Bench, mode: Mode, request_name: str
+) -> None:
+    bench.bring_to(mode)
+    refusal = REQUESTS[request_name](bench.supervisor)
+    after = ALLOWED.get((mode, request_name))
+    assert bench.mode is (after or mode)
+    assert (refusal == "") is (after is not None)
+    if refusal:
+        assert mode.value in refusal and "\n" not in refusal
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_damp_works_in_every_mode_and_latches(bench: Bench, mode: Mode) -> None:
+    bench.bring_to(mode)
+    bench.supervisor.damp("emergency stop")
+    for _ in range(3):
+        decision = bench.step(bench.answer())
+        assert decision.mode is Mode.DAMPED
+        assert decision.motors.kp == 0.0
+        assert decision.motors.kd == bench.spec.safety.damping
+    for name in ("stand", "sit", "walk", "stop"):
+        assert REQUESTS[name](bench.supervisor) != ""
+    assert bench.step(bench.answer()).mode is Mode.DAMPED
+    assert bench.supervisor.reason == ("test" if mode is Mode.DAMPED else "emergency stop")
+
+
+def test_the_first_reason_stays(bench: Bench) -> None:
+    bench.supervisor.damp("first")
+    bench.supervisor.damp("second")
+    assert bench.supervisor.reason == "first"
+    bench.supervisor.reset()
+    assert bench.supervisor.reason == ""
+
+
+def test_enabling_twice_is_refused_and_harmless(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    assert bench.supervisor.enable(True) != ""
+    bench.walk(10)
+    assert bench.mode is Mode.WALKING
+
+
+def test_passive_motors_are_limp(bench: Bench) -> None:
+    motors = bench.step().motors
+    assert (motors.kp, motors.kd) == (0.0, 0.0)
+
+
+def test_a_whole_life(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING).walk(20)
+    bench.supervisor.enable(False)
+    for _ in range(20):
+        assert bench.step().mode is Mode.READY
+    bench.supervisor.sit()
+    modes = [bench.step().mode for _ in range(80)]
+    assert modes[0] is Mode.SITTING_DOWN and modes[-1] is Mode.PASSIVE
+    bench.supervisor.damp("test")
+    bench.supervisor.reset()
+    bench.bring_to(Mode.READY)
+
+
+# -- moves --------------------------------------------------------------------------------------------
+
+
+def test_standing_up_is_a_straight_move_from_the_measured_pose(bench: Bench) -> None:
+    start, spec = bench.state.joint_positions, bench.spec
+    bench.supervisor.stand()
+    steps = round(spec.safety.stand_duration / spec.control_period)
+    for step in range(steps + 1):
+        decision = bench.step()
+        assert decision.mode is Mode.STANDING_UP
+        expected = start + step / steps * (spec.stand_pose - start)
+        np.testing.assert_allclose(decision.motors.positions, expected, atol=1e-12)
+        assert (decision.motors.kp, decision.motors.kd) == (spec.gains.kp, spec.gains.kd)
+    assert bench.mode is Mode.READY
+    np.testing.assert_array_equal(bench.step().motors.positions, spec.stand_pose)
+
+
+def test_sitting_down_starts_from_the_last_target(bench: Bench) -> None:
+    """The measured pose sags under the robot's weight: to aim at it would let go of the robot."""
+    bench.bring_to(Mode.READY)
+    bench.supervisor.sit()
+    sagged = bench.spec.stand_pose + 0.1
+    np.testing.assert_allclose(bench.step(joint_positions=sagged).motors.positions, bench.spec.stand_pose)
+    steps = round(bench.spec.safety.sit_duration / bench.spec.control_period)
+    targets = [bench.step().motors.positions for _ in range(steps)]
+    np.testing.assert_allclose(targets[-1], bench.spec.sit_pose)
+    assert np.abs(np.diff(targets, axis=0)).max() < 0.02
+    assert bench.mode is Mode.PASSIVE
+
+
+def test_stopping_moves_smoothly_back_to_the_stand(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    away = np.clip(bench.spec.stand_pose + 0.4, bench.spec.lower, bench.spec.upper)
+    bench.step(bench.answer(away))
+    bench.supervisor.enable(False)
+    targets = [away] + [bench.step().motors.positions for _ in range(12)]
+    assert np.abs(np.diff(targets, axis=0)).max() <= 0.4 / 10 + 1e-12  # half a gait is ten periods
+    np.testing.assert_allclose(targets[-1], bench.spec.stand_pose)
+
+
+def test_a_pose_a_little_outside_the_limits_stands_up_from_the_limit(bench: Bench) -> None:
+    bench.supervisor.stand()
+    outside = bench.spec.lower - 0.05
+    decision = bench.step(joint_positions=outside)
+    np.testing.assert_array_equal(decision.motors.positions, bench.spec.lower)
+    assert decision.mode is Mode.STANDING_UP
+
+
+def test_a_pose_far_outside_the_limits_does_not_stand_up(bench: Bench) -> None:
+    bench.supervisor.stand()
+    outside = bench.spec.sit_pose.copy()
+    outside[5] = bench.spec.lower[5] - 0.6
+    assert bench.step(joint_positions=outside).mode is Mode.DAMPED
+    assert "FL_calf_joint" in bench.supervisor.reason
+
+
+def test_standing_up_after_a_reset_starts_anew(bench: Bench) -> None:
+    bench.bring_to(Mode.STANDING_UP)
+    for _ in range(20):
+        bench.step()
+    bench.supervisor.damp("test")
+    bench.step()
+    bench.supervisor.reset()
+    bench.state = replace(bench.state, joint_positions=bench.spec.sit_pose)
+    bench.supervisor.stand()
+    np.testing.assert_array_equal(bench.step().motors.positions, bench.spec.sit_pose)
+
+
+# -- commands -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [mode for mode in Mode if mode is not Mode.WALKING])
+def test_commands_count_only_while_walking(a1: RobotSpec, standing: Standing, mode: Mode) -> None:
+    commanded, alone = (Bench(a1, standing).bring_to(mode) for _ in range(2))
+    for _ in range(10):
+        with_command = commanded.step(commanded.answer(np.full(12, np.nan)))
+        without = alone.step()
+        assert with_command.mode is without.mode
+        np.testing.assert_array_equal(with_command.motors.positions, without.motors.positions)
+
+
+def test_a_good_command_passes_unchanged(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    wanted = bench.spec.stand_pose + 0.1
+    decision = bench.step(bench.answer(wanted))
+    np.testing.assert_array_equal(decision.motors.positions, wanted)
+    assert not decision.clamped
+
+
+def test_targets_change_by_no_more_than_the_limit_per_step(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    reach, before = bench.spec.safety.max_target_change, bench.spec.stand_pose
+    wanted = bench.spec.stand_pose + np.tile([0.0, 1.2, 0.0], 4)
+    for expected in (reach, 2 * reach, 1.2):
+        decision = bench.step(bench.answer(wanted))
+        np.testing.assert_allclose(decision.motors.positions[1::3] - before[1::3], expected)
+        assert decision.clamped is (expected < 1.2)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_targets_stay_within_the_joint_limits(bench: Bench, sign: int) -> None:
+    bench.bring_to(Mode.WALKING)
+    for _ in range(20):
+        # The robot does not follow: a low base would end the walk.
+        decision = bench.step(bench.answer(np.full(12, 100.0 * sign)), joint_positions=bench.spec.stand_pose)
+        assert decision.mode is Mode.WALKING and decision.clamped
+    limit = bench.spec.upper if sign > 0 else bench.spec.lower
+    np.testing.assert_array_equal(decision.motors.positions, limit)
+
+
+def test_a_command_late_by_one_period_is_used(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    late = bench.answer()
+    for step in range(50):
+        wanted = bench.spec.stand_pose + 0.002 * step
+        coming = bench.answer(wanted)
+        decision = bench.step(late)
+        np.testing.assert_array_equal(decision.motors.positions, late.positions)
+        late = coming
+    assert bench.mode is Mode.WALKING
+
+
+def test_a_command_that_stays_away_damps_after_100_ms(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    last = bench.answer(bench.spec.stand_pose + 0.1)
+    for _ in range(6):  # ages of 0, 20, ... 100 ms
+        decision = bench.step(last)
+        assert decision.mode is Mode.WALKING
+        np.testing.assert_array_equal(decision.motors.positions, last.positions)
+    assert bench.step(last).mode is Mode.DAMPED
+    assert bench.supervisor.reason == "no command for 120 ms"
+
+
+def test_a_walk_without_any_command_damps_after_100_ms(bench: Bench) -> None:
+    bench.bring_to(Mode.READY)
+    bench.supervisor.enable(True)
+    for _ in range(6):
+        decision = bench.step(None)
+        np.testing.assert_array_equal(decision.motors.positions, bench.spec.stand_pose)
+        assert decision.mode is Mode.WALKING
+    assert bench.step(None).mode is Mode.DAMPED
+
+
+def test_a_command_of_an_earlier_walk_is_not_used(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    old = bench.answer(bench.spec.stand_pose + 0.2)
+    bench.supervisor.enable(False)
+    bench.step(old)
+    bench.supervisor.enable(True)
+    np.testing.assert_array_equal(bench.step(old).motors.positions, bench.spec.stand_pose)
+
+
+def test_enabling_again_between_two_states_begins_a_new_walk(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    held = bench.supervisor.step(bench.state, bench.answer()).motors.positions
+    old = bench.answer(bench.spec.stand_pose + 0.2)
+    bench.state = replace(bench.state, stamp=bench.state.stamp + PERIOD)
+    bench.supervisor.enable(False)
+    bench.supervisor.enable(True)
+    np.testing.assert_array_equal(bench.step(old).motors.positions, held)
+
+
+def test_a_command_from_the_future_is_not_used(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING).walk(20)
+    future = JointCommand(bench.state.stamp + 1, bench.spec.stand_pose + 0.2)
+    decision = bench.step(future)
+    np.testing.assert_array_equal(decision.motors.positions, bench.spec.stand_pose)
+    assert decision.mode is Mode.WALKING  # one stray stamp does not end a walk
+
+
+def test_commands_that_arrive_out_of_order_do_not_go_back(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    older = bench.answer(bench.spec.stand_pose - 0.1)
+    bench.state = replace(bench.state, stamp=bench.state.stamp + PERIOD)
+    newer = bench.answer(bench.spec.stand_pose + 0.1)
+    bench.step(newer)
+    np.testing.assert_array_equal(bench.step(older).motors.positions, newer.positions)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_command_that_is_not_finite_damps(bench: Bench, value: float) -> None:
+    bench.bring_to(Mode.WALKING)
+    positions = bench.spec.stand_pose.copy()
+    positions[7] = value
+    decision = bench.step(bench.answer(positions))
+    assert decision.mode is Mode.DAMPED
+    assert np.isfinite(decision.motors.positions).all()
+    assert bench.supervisor.reason == "a command is not finite"
+
+
+# -- faults of the state ------------------------------------------------------------------------------
+
+
+def tilted(angle: float) -> np.ndarray:
+    return np.array([0.6 * np.sin(angle / 2), 0.8 * np.sin(angle / 2), 0.0, np.cos(angle / 2)])
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "joint_positions",
+        "joint_velocities",
+        "joint_torques",
+        "orientation",
+        "angular_velocity",
+        "linear_acceleration",
+        "foot_forces",
+    ],
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("mode", Mode)
+def test_a_state_that_is_not_finite_damps_in_every_mode(
+    bench: Bench, mode: Mode, field: str, value: float
+) -> None:
+    bench.bring_to(mode)
+    broken = getattr(bench.state, field).copy()
+    broken[1] = value
+    decision = bench.step(bench.answer(), **{field: broken})
+    assert decision.mode is Mode.DAMPED
+    assert np.isfinite(decision.motors.positions).all()  # NaN x kp = 0 is NaN at the motor
+
+
+FAULTS = {
+    "tilt beyond 45 degrees": {"orientation": tilted(np.radians(45.1))},
+    "the orientation is not a unit quaternion": {"orientation": np.zeros(4)},  # an IMU that has not started
+    "velocity of FL_hip_joint beyond the spec (-52.5)": {"joint_velocities": -52.5 * np.eye(12)[3]},
+    "torque of RL_calf_joint beyond the spec (33.6)": {"joint_torques": 33.6 * np.eye(12)[11]},
+}
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+@pytest.mark.parametrize("mode", ENERGISED)
+def test_a_fault_damps_in_every_energised_mode(bench: Bench, mode: Mode, reason: str) -> None:
+    bench.bring_to(mode)
+    assert bench.step(bench.answer(), **FAULTS[reason]).mode is Mode.DAMPED
+    assert bench.supervisor.reason == reason
+    assert bench.step(bench.answer()).mode is Mode.DAMPED  # although all is well again
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_a_passive_robot_may_be_carried_about(bench: Bench, reason: str) -> None:
+    assert bench.step(**FAULTS[reason]).mode is Mode.PASSIVE
+
+
+def test_limits_themselves_are_allowed(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    spec = bench.spec
+    decision = bench.step(
+        bench.answer(),
+        joint_velocities=spec.max_velocity,
+        joint_torques=-spec.max_torque,
+        orientation=tilted(np.radians(44.9)),
+    )
+    assert decision.mode is Mode.WALKING
+
+
+def test_the_greatest_tilt_is_configurable(a1: RobotSpec, standing: Standing) -> None:
+    safety = a1.safety.model_copy(update={"tilt": np.radians(20)})
+    careful = a1.model_copy(update={"safety": safety})
+    state = standing(orientation=tilted(np.radians(21)))
+    assert fault(careful, state) == "tilt beyond 20 degrees"
+    assert fault(a1, state) == ""
+
+
+def test_a_walking_robot_must_be_high_enough(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    assert bench.step(bench.answer(), joint_positions=bench.spec.sit_pose).mode is Mode.DAMPED
+    assert bench.supervisor.reason == "base lower than 0.12 m above the feet"
+
+
+@pytest.mark.parametrize("mode", [Mode.STANDING_UP, Mode.READY, Mode.SITTING_DOWN])
+def test_a_robot_that_does_not_walk_may_be_low(bench: Bench, mode: Mode) -> None:
+    bench.bring_to(mode)
+    assert bench.step(joint_positions=bench.spec.sit_pose).mode is mode
+
+
+@pytest.mark.parametrize("mode", ENERGISED)
+def test_a_state_that_freezes_damps_after_100_ms(bench: Bench, mode: Mode) -> None:
+    bench.bring_to(mode)
+    frozen = bench.state
+    for _ in range(6):
+        bench.state = frozen
+        assert bench.step(bench.answer()).mode is mode
+    bench.state = frozen
+    assert bench.step(bench.answer()).mode is Mode.DAMPED
+    assert bench.supervisor.reason == "no new state for 120 ms"
+
+
+@pytest.mark.parametrize("mode", ENERGISED)
+@pytest.mark.parametrize(
+    ("shift", "reason"),
+    [(-PERIOD - 1, "the robot's clock went back"), (5 * PERIOD, "no new state for 120 ms")],
+)
+def test_a_clock_that_jumps_damps(bench: Bench, mode: Mode, shift: int, reason: str) -> None:
+    bench.bring_to(mode)
+    bench.state = replace(bench.state, stamp=bench.state.stamp + shift)
+    assert bench.step(bench.answer()).mode is Mode.DAMPED
+    assert bench.supervisor.reason == reason
+
+
+@pytest.mark.parametrize("mode", ENERGISED)
+def test_a_few_lost_states_are_tolerated(bench: Bench, mode: Mode) -> None:
+    bench.bring_to(mode)
+    bench.state = replace(bench.state, stamp=bench.state.stamp + 4 * PERIOD)
+    assert bench.step(bench.answer()).mode is mode
+
+
+def test_time_may_pass_or_go_back_while_passive(bench: Bench) -> None:
+    bench.step()
+    for stamp in (10**12, 0):
+        bench.state = replace(bench.state, stamp=stamp)
+        assert bench.step().mode is Mode.PASSIVE
+    bench.state = replace(bench.state, stamp=10**12)
+    bench.supervisor.stand()
+    assert bench.step().mode is Mode.STANDING_UP
+
+
+# -- the robot behind its supervisor --------------------------------------------------------------------
+
+
+class RecordingDriver:
+    """A Driver that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[MotorCommand | str] = []
+
+    def open(self) -> None: ...
+
+    def read(self) -> RobotState:
+        raise NotImplementedError
+
+    def write(self, command: MotorCommand) -> None:
+        self.calls.append(command)
+
+    def damp(self) -> None:
+        self.calls.append("damp")
+
+    def close(self) -> None: ...
+
+
+def test_a_robot_writes_what_its_supervisor_decides(a1: RobotSpec, standing: Standing) -> None:
+    driver = RecordingDriver()
+    robot = Robot(a1, driver)
+    decision = robot.tick(standing(), None)
+    assert driver.calls == [decision.motors]
+    robot.supervisor.damp("test")
+    decision = robot.tick(standing(), None)
+    assert driver.calls[1:] == ["damp", decision.motors]
