@@ -72,8 +72,11 @@ def demo(
     Example:
       dara demo --fast --out runs/quick
     """
-    from .demo import run_demo
     from .results import as_table
+    from .rollouts import environment_class
+
+    environment_class()
+    from .demo import run_demo
 
     results = run_demo(out, fast=fast, seed=seed, workers=workers, say=_say)
     _emit(results, as_json, f"{as_table(results['rows'])}\n\n{out}/report.html tells the rest")
@@ -251,9 +254,11 @@ def dry_run(
     Example:
       dara dry-run runs/dara/policy.onnx --world obstructive --episodes 3 --out walk.h5 --picture walk.gif
     """
-    from . import dry_run as nodes
     from .results import as_table, row_of
-    from .rollouts import behaviour_path
+    from .rollouts import behaviour_path, environment_class
+
+    environment_class()
+    from . import dry_run as nodes
 
     if picture is not None and out is None:
         raise UserError("--picture needs the logged walk; give --out FILE.h5 too")

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from .results import ResultRow, standard_error
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .25rem .9rem; border-bottom: 1px solid #ddd; }
 td { text-align: right; } th { text-align: left; } figure { margin: 1rem 0; } figcaption { color: #555; }
@@ -203,7 +203,7 @@ def distances(rows: Sequence[ResultRow]) -> str:
         axes.plot(np.mean(row.distance_m), place, "|", markersize=22, color=TARGET)
     axes.set_yticks(range(len(rows)), [row.policy for row in rows])
     axes.set(xlabel="distance walked, m", ylim=(len(rows) - 0.5, -0.5))
-    return _figure(figure, "A point is an episode, the bar their mean; episode i lays the same world for all.")
+    return _figure(figure, "A point is an episode, the bar their mean; episode i is the same world for all.")
 
 
 def picture(path: Path, caption: str) -> str:

@@ -15,6 +15,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from .hardware.spec import load_robot
 from .hardware.task import ACTION_SIZE, WalkingTask
 
 if TYPE_CHECKING:  # the environment needs PyBullet, which `dara --help` does without
+    from .policies.runtime import Policy
     from .sim.environment import WalkingEnv
 
 EPISODE_STEPS = 300
@@ -205,6 +207,12 @@ def action_source(behaviour: str, robot: str, rng: np.random.Generator) -> Actio
         return lambda observation: np.zeros(ACTION_SIZE)
     if behaviour == "random":
         return lambda observation: rng.uniform(-1.0, 1.0, ACTION_SIZE)
+    policy = _load_policy(behaviour, robot)
+    return lambda observation: np.asarray(policy(observation), np.float64)
+
+
+@lru_cache
+def _load_policy(behaviour: str, robot: str) -> Policy:
     from .policies.runtime import Policy
 
     spec = load_robot(robot)
@@ -216,7 +224,7 @@ def action_source(behaviour: str, robot: str, rng: np.random.Generator) -> Actio
         task_hash=WalkingTask(spec).hash(),
         control_period=spec.control_period,
     )
-    return lambda observation: np.asarray(policy(observation), np.float64)
+    return policy
 
 
 def _work(pipe: Connection, setup: Setup) -> None:
