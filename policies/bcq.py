@@ -390,11 +390,12 @@ class BCQPolicy(nn.Module):
         )
         actions = (actions + self.phi * torch.tanh(moved)).clamp(-1.0, 1.0)
         q = self.critic_rest(self._first(self.critic_state, self.critic_action, state, actions))
-        best = q.view(-1, self.samples).argmax(1)
-        return actions.view(-1, self.samples, actions.shape[-1])[torch.arange(len(best)), best]
+        best = q.view(-1, self.samples).argmax(1).view(-1, 1, 1).expand(-1, 1, actions.shape[-1])
+        return actions.view(-1, self.samples, actions.shape[-1]).gather(1, best).flatten(1)
 
     def _first(self, of_state: nn.Module, of_action: nn.Module, state: Tensor, actions: Tensor) -> Tensor:
-        first = of_action(actions).view(len(state), self.samples, -1) + of_state(state).unsqueeze(1)
+        by_state = of_state(state).unsqueeze(1)
+        first = of_action(actions).view(-1, self.samples, by_state.shape[-1]) + by_state
         return first.flatten(0, 1)
 
 

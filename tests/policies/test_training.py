@@ -11,13 +11,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from training_data import small_config, write_crossing
 
 from dara_ros.errors import UserError
 from dara_ros.policies.runtime import Policy
 from dara_ros.policies.train_config import TrainConfig, read_config
 from dara_ros.policies.training import train
-
-from training_data import small_config, write_crossing
 
 
 @pytest.fixture(scope="module")

@@ -38,11 +38,11 @@ EPISODE = 25
 
 
 def write_crossing(path: Path, domain: str, rows: int, seed: int, scale: float = 1.0) -> Path:
-    """A choice between two ways, made anew in every row (each row is terminal, so there is nothing beyond it).
+    """A choice between two ways, made anew in every row; states are drawn afresh, so it bears no fruit later.
 
-    Going right (a near 0.6) earns 1 and going left (a near -0.6) 0.7, in both domains. In the source both ways
-    lead somewhere; in the target something stands on the right, and the state stays as it was. What `scale`
-    multiplies is the action as it is stored.
+    Going right (a near 0.6) earns 1 and going left (a near -0.6) 0.7, in both domains. In the source both
+    ways lead somewhere; in the target something stands on the right, and the state stays as it was. `scale`
+    multiplies the action that is stored.
     """
     rng = np.random.default_rng(seed)
     right = rng.uniform(size=rows) < 0.5
