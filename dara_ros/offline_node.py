@@ -243,11 +243,6 @@ def _read_settings(path: str) -> dict[str, Any]:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; a training that runs leaves its checkpoint. Exit status."""
-    try:
-        from .policies import training  # noqa: F401  (takes seconds; the first ~/start shall not)
-    except ImportError as error:
-        print(f"offline_node: {error}; run: pip install 'dara_ros[train]'", file=sys.stderr)
-        return 1
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = OfflineNode()
@@ -255,6 +250,12 @@ def main(args: list[str] | None = None) -> int:
         print(f"offline_node: {error}", file=sys.stderr)
         rclpy.shutdown()
         return 2
+    try:
+        from .policies import training  # noqa: F401  (takes seconds; the first ~/start shall not)
+    except ImportError as error:
+        print(f"offline_node: {error}; run: pip install 'dara_ros[train]'", file=sys.stderr)
+        rclpy.shutdown()
+        return 1
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

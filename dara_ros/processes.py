@@ -35,9 +35,9 @@ ORPHAN_GRACE = 10.0  # s that an orphan has to shut down by itself
 LAST_DOMAIN = 101  # above, DDS ports reach into Linux's ephemeral ones
 
 
-# Quick discovery; and no shared memory, which a killed process leaves behind in /dev/shm and which is no faster.
+# Quick discovery; and no shared memory: it is no faster, and a killed process leaves it behind in /dev/shm.
 MIDDLEWARE = {
-    "FASTRTPS_DEFAULT_PROFILES_FILE": str(Path(__file__).resolve().parent / "config" / "fastdds.xml"),
+    "FASTRTPS_DEFAULT_PROFILES_FILE": str(Path(__file__).resolve().parent / "fastdds.xml"),
     "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
 }
 LOOPBACK = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
@@ -145,9 +145,9 @@ class Processes:
 
 
 def middleware_environment(loopback: bool) -> dict[str, str]:
-    """Environment variables that a ROS process of ours needs; what the user has set stays."""
-    ours = MIDDLEWARE | (LOOPBACK if loopback else {})
-    return {name: os.environ.get(name, value) for name, value in ours.items()}
+    """Environment variables for a ROS process of ours; a middleware set up by the user stays as it is."""
+    chosen = {name: os.environ.get(name, value) for name, value in MIDDLEWARE.items()}
+    return chosen | (LOOPBACK if loopback else {})
 
 
 def ros_arguments(parameters: Mapping[str, Parameter], namespace: str = "") -> list[str]:

@@ -73,14 +73,21 @@ def write_data_set(path: str, domain: str, rng: np.random.Generator, rows: int =
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RobotClient, Processes]]:
+def node(tmp_path_factory: pytest.TempPathFactory, files: dict[str, str]) -> Iterator[RobotClient]:
+    """One node for all tests; in the end SIGTERM must stop it cleanly while it trains."""
     domain = free_domain_id()
+    out = tmp_path_factory.mktemp("runs") / "run"
     with Processes(tmp_path_factory.mktemp("logs"), domain) as processes:
-        processes.start(OFFLINE)
+        offline = processes.start(OFFLINE)
         with RobotClient(domain, check=processes.check) as client:
             client.wait_for_nodes([OFFLINE], 60.0)
-            yield client, processes
-        assert processes.stop() == {OFFLINE: 0}  # by SIGINT
+            yield client
+            begin(client, **files, out=str(out), algorithm="bcq", eta=0.0, steps=10**6)
+            client.wait_for_progress(lambda p: p.get("out") == str(out) and p["stage"] == "train", 60.0)
+        offline.process.send_signal(signal.SIGTERM)
+        assert offline.process.wait(30.0) == 0
+        assert "Traceback" not in offline.log.read_text()
+    assert (out / "checkpoint.pt").exists()
 
 
 def begin(client: RobotClient, **parameters: bool | int | float | str) -> None:
@@ -92,8 +99,8 @@ def ended(out: Path, state: str):
     return lambda progress: progress.get("state") == state and progress.get("out") == str(out)
 
 
-def test_trains_twice_in_a_row(node, files, tmp_path) -> None:
-    client, _ = node
+def test_trains_twice_in_a_row(node: RobotClient, files, tmp_path) -> None:
+    client = node
     for eta in (0.0, 0.1):
         out = tmp_path / f"eta{eta}"
         begin(client, **files, out=str(out), eta=eta, steps=30)
@@ -103,8 +110,8 @@ def test_trains_twice_in_a_row(node, files, tmp_path) -> None:
     assert client.diagnostics(OFFLINE, newer=True)["state"] == "done"
 
 
-def test_cancel_leaves_a_checkpoint_that_resumes(node, files, tmp_path) -> None:
-    client, _ = node
+def test_cancel_leaves_a_checkpoint_that_resumes(node: RobotClient, files, tmp_path) -> None:
+    client = node
     with pytest.raises(Refused, match="nothing is being trained"):
         client.trigger(OFFLINE, "cancel")
     begin(client, **files, out=str(tmp_path / "run"), eta=0.0, steps=10**6)
@@ -132,8 +139,8 @@ def test_cancel_leaves_a_checkpoint_that_resumes(node, files, tmp_path) -> None:
         ({"settings": "missing.yaml"}, "missing.yaml: cannot be read"),
     ],
 )
-def test_bad_parameters_refuse_with_one_line(node, files, tmp_path, change, reason) -> None:
-    client, _ = node
+def test_bad_parameters_refuse_with_one_line(node: RobotClient, files, tmp_path, change, reason) -> None:
+    client = node
     client.set_parameters(OFFLINE, files | {"out": str(tmp_path / "run"), "algorithm": "bcq", "eta": 0.0})
     with pytest.raises(Refused, match=reason) as refusal:
         begin(client, **change)
@@ -141,25 +148,11 @@ def test_bad_parameters_refuse_with_one_line(node, files, tmp_path, change, reas
     assert not (tmp_path / "run").exists()
 
 
-def test_swapped_files_are_refused(node, files, tmp_path) -> None:
-    client, _ = node
+def test_swapped_files_are_refused(node: RobotClient, files, tmp_path) -> None:
+    client = node
     swapped = files | {"source": files["target"], "target": files["source"]}
     with pytest.raises(Refused, match="was given as source data"):
         begin(client, **swapped, out=str(tmp_path / "run"), eta=0.0, algorithm="bcq")
-
-
-def test_sigterm_ends_it_with_a_checkpoint(files, tmp_path) -> None:
-    domain = free_domain_id()
-    with Processes(tmp_path / "logs", domain) as processes:
-        node = processes.start(OFFLINE, files | {"out": str(tmp_path / "run"), "eta": 0.0, "steps": 10**6})
-        with RobotClient(domain, check=processes.check) as client:
-            client.wait_for_nodes([OFFLINE], 60.0)
-            client.trigger(OFFLINE, "start")
-            client.wait_for_progress(lambda p: p.get("stage") == "train" and p["done"] > 0, 60.0)
-            node.process.send_signal(signal.SIGTERM)
-            assert node.process.wait(20.0) == 0
-        assert "Traceback" not in node.log.read_text()
-    assert (tmp_path / "run/checkpoint.pt").exists()
 
 
 def test_a_parameter_out_of_range_ends_with_status_2(tmp_path) -> None:
