@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ import yaml
 
 from . import __version__
 from .bench import machine
-from .collection import collect
-from .dry_run import DryRun, make_gif, open_dry_run
+from .collection import EXPLORATION_NOISE, collect
+from .dry_run import make_gif, open_dry_run
 from .processes import Processes, free_domain_id
 from .progress import Report, progress_bars
 from .report import write_demo_report
@@ -53,6 +54,56 @@ FAST = Sizes(
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Plan:
+    """One demo: how much of what, and where it goes."""
+
+    out: Path
+    sizes: Sizes
+    seed: int
+    workers: int | None
+
+    @property
+    def source(self) -> Path:
+        """The source data set."""
+        return self.out / "source.h5"
+
+    @property
+    def target(self) -> Path:
+        """The target data set."""
+        return self.out / "target.h5"
+
+    @property
+    def logs(self) -> Path:
+        """What the nodes said, and the settings of the training."""
+        return self.out / "logs"
+
+    @property
+    def runs(self) -> dict[str, Path]:
+        """Name of each trained policy -> the folder of its training."""
+        return {"bcq": self.out / "bcq", "bcq+dara": self.out / "dara"}
+
+    @property
+    def policies(self) -> dict[str, Path]:
+        """Name -> ONNX file of what walks in the end."""
+        trained = {name: run / "policy.onnx" for name, run in self.runs.items()}
+        return {"behaviour": behaviour_path(TARGET_BEHAVIOUR, ROBOT), **trained}
+
+    @property
+    def target_seeds(self) -> range:
+        """Of the logged walks."""
+        return range(self.seed + TARGET_SEED, self.seed + TARGET_SEED + self.sizes.target_episodes)
+
+    @property
+    def test_seeds(self) -> range:
+        """Of the walks that are compared, the same for every policy."""
+        return range(self.seed + TEST_SEED, self.seed + TEST_SEED + self.sizes.test_episodes)
+
+    def walks(self, policy: str) -> Path:
+        """The data set of the walks that are compared."""
+        return self.out / "walks" / f"{policy.replace('+', '_')}.h5"
+
+
 def run_demo(
     out: Path,
     fast: bool = False,
@@ -65,63 +116,102 @@ def run_demo(
     An earlier demo in `out` is moved aside. Interrupted (Ctrl-C), it leaves no process, and files that hold
     what had been done.
 
+    Args:
+        say: called with a line at the beginning of every stage.
+
     Returns:
         What results.json holds, with `rows` as ResultRow.
 
     Raises:
         UserError: something that it needs is not installed.
     """
-    sizes = FAST if fast else FULL
     start = time.monotonic()
-    moved = _make_room(out)
-    if moved:
+    plan = Plan(out, FAST if fast else FULL, seed, workers)
+    sizes, test = plan.sizes, ", ".join(plan.policies)
+    if moved := _make_room(out):
         say(f"the earlier demo is now in {moved}")
-    behaviour = behaviour_path(TARGET_BEHAVIOUR, ROBOT)
-
     say(f"1/5 source: {sizes.source_rows} transitions in the {SOURCE_WORLD} world, all cores")
-    source = out / "source.h5"
+    log_source(plan)
+    say(f"2/5 target: {sizes.target_episodes} walks in the {TARGET_WORLD} world through the ROS 2 nodes")
+    log_target(plan)
+    say(f"3/5 offline node: BCQ without augmentation and with it (eta {ETA}), {sizes.steps} steps each")
+    train_both(plan)
+    say(f"4/5 {sizes.test_episodes} walks each through the controller node: {test}")
+    rows = compare(plan)
+    say("5/5 picture and report")
+    make_gif(plan.walks("bcq+dara"), 0, plan.test_seeds[0], TARGET_WORLD, out / "dry_run.gif")
+    results = _results(plan, rows, round(time.monotonic() - start, 1))
+    (out / "results.json").write_text(json.dumps(results, default=asdict, indent=1))
+    write_demo_report(out, results, plan.runs, _commands(plan))
+    return results
+
+
+def log_source(plan: Plan) -> None:
+    """Collect the source data set over many processes."""
+    setup = Setup(SOURCE_WORLD, ROBOT, SOURCE_BEHAVIOURS, EXPLORATION_NOISE)
     with progress_bars() as report:
         collect(
-            Setup(SOURCE_WORLD, ROBOT, SOURCE_BEHAVIOURS, (0.1, 0.2, 0.3)), sizes.source_rows, source,
-            seed=seed, workers=workers, progress=lambda done, total: report("source", done, total),
+            setup, plan.sizes.source_rows, plan.source, seed=plan.seed, workers=plan.workers,
+            progress=partial(report, "source"),
         )  # fmt: skip
 
-    say(f"2/5 target: {sizes.target_episodes} walks in the {TARGET_WORLD} world through the ROS 2 nodes")
-    target, logs = out / "target.h5", out / "logs"
-    seeds = range(seed + TARGET_SEED, seed + TARGET_SEED + sizes.target_episodes)
-    with progress_bars() as report, open_dry_run(ROBOT, TARGET_WORLD, logs=logs) as nodes:
+
+def log_target(plan: Plan) -> None:
+    """Log the target data set through robot, controller and logger node, the behaviour policy driving."""
+    policy, noise = plan.policies["behaviour"], plan.sizes.target_noise
+    with progress_bars() as report, open_dry_run(ROBOT, TARGET_WORLD, logs=plan.logs) as nodes:
         nodes.run(
-            behaviour, seeds, target, sizes.target_noise,
-            progress=lambda done, total: report("target", done, total),
+            policy, plan.target_seeds, plan.target, noise,
+            progress=partial(report, "target"),
         )  # fmt: skip
 
-    say(f"3/5 training in the offline node: BCQ, and BCQ with DARA (eta {ETA}), {sizes.steps} steps each")
-    runs = {"bcq": out / "bcq", "bcq+dara": out / "dara"}
-    with progress_bars() as report:
-        _train_both(source, target, runs, sizes, seed, logs, report)
-    shutil.copy(runs["bcq+dara"] / "policy.onnx", out / "policy.onnx")
 
-    policies = {"behaviour": behaviour, **{name: run / "policy.onnx" for name, run in runs.items()}}
-    say(f"4/5 walking in the {TARGET_WORLD} world through the controller node: {', '.join(policies)}")
-    test_seeds = range(seed + TEST_SEED, seed + TEST_SEED + sizes.test_episodes)
-    with progress_bars() as report, open_dry_run(ROBOT, TARGET_WORLD, logs=logs) as nodes:
-        rows = [_walk(nodes, name, path, test_seeds, out / "walks", report) for name, path in policies.items()]
+def train_both(plan: Plan) -> None:
+    """BCQ without and with augmentation, one after the other, in one offline node.
 
-    say("5/5 picture and report")
-    make_gif(_walk_file(out / "walks", "bcq+dara"), 0, test_seeds[0], TARGET_WORLD, out / "dry_run.gif")
-    results = {
-        "seed": seed,
-        "fast": fast,
-        "sizes": asdict(sizes),
-        "eta": ETA,
-        "versions": _versions(),
-        "machine": machine(),
-        "seconds": round(time.monotonic() - start, 1),
-        "rows": rows,
-    }
-    (out / "results.json").write_text(json.dumps(results, default=asdict, indent=1))
-    write_demo_report(out, results, runs, _commands(sizes, seed))
-    return results
+    Raises:
+        RuntimeError: a training failed.
+    """
+    plan.logs.mkdir(parents=True, exist_ok=True)
+    settings = plan.logs / "training.yaml"
+    settings.write_text(yaml.safe_dump(_settings(plan.sizes)))
+    common = {"source": str(plan.source), "target": str(plan.target), "settings": str(settings)}
+    common |= {"steps": plan.sizes.steps, "seed": plan.seed}
+    domain = free_domain_id()
+    with progress_bars() as report, Processes(plan.logs, domain_id=domain) as processes:
+        processes.start(OFFLINE)
+        with RobotClient(domain_id=domain, check=processes.check) as client:
+            client.wait_for_nodes([OFFLINE])
+            for name, run in plan.runs.items():
+                eta = ETA if name.endswith("dara") else 0.0
+                client.set_parameters(OFFLINE, common | {"out": str(run), "eta": eta})
+                client.trigger(OFFLINE, "start")
+                _follow(client, name, run, report)
+    shutil.copy(plan.runs["bcq+dara"] / "policy.onnx", plan.out / "policy.onnx")
+
+
+def _follow(client: RobotClient, name: str, run: Path, report: Report) -> None:
+    """Show how far the training is, until it is done."""
+
+    def ended(progress: dict[str, Any]) -> bool:
+        if progress.get("out") != str(run):
+            return False
+        report(f"{name}: {progress['stage']}", progress["done"], progress["total"])
+        return progress["state"] not in ("idle", "training")
+
+    last = client.wait_for_progress(ended)
+    if last["state"] != "done":
+        raise RuntimeError(last["message"])
+
+
+def compare(plan: Plan) -> list[ResultRow]:
+    """Walk every policy in the same worlds through the controller node."""
+    rows = []
+    with progress_bars() as report, open_dry_run(ROBOT, TARGET_WORLD, logs=plan.logs) as nodes:
+        for name, policy in plan.policies.items():
+            show = partial(report, name)
+            rows.append(row_of(name, nodes.run(policy, plan.test_seeds, plan.walks(name), progress=show)))
+    return rows
 
 
 def _make_room(out: Path) -> Path | None:
@@ -132,46 +222,8 @@ def _make_room(out: Path) -> Path | None:
     return out.rename(out.with_name(f"{out.name}-{stamp}"))
 
 
-def _train_both(
-    source: Path, target: Path, runs: dict[str, Path], sizes: Sizes, seed: int, logs: Path, report: Report
-) -> None:
-    """BCQ without and with augmentation, one after the other, in one offline node."""
-    logs.mkdir(parents=True, exist_ok=True)
-    settings = logs / "training.yaml"
-    settings.write_text(yaml.safe_dump(_settings(sizes)))
-    common = {"source": str(source), "target": str(target), "steps": sizes.steps, "seed": seed}
-    common |= {"settings": str(settings)}
-    domain = free_domain_id()
-    with Processes(logs, domain_id=domain) as processes:
-        processes.start(OFFLINE)
-        with RobotClient(domain_id=domain, check=processes.check) as client:
-            client.wait_for_nodes([OFFLINE])
-            for name, run in runs.items():
-                eta = ETA if name.endswith("dara") else 0.0
-                client.set_parameters(OFFLINE, common | {"out": str(run), "eta": eta})
-                client.trigger(OFFLINE, "start")
-                _follow(client, name, run, report)
-
-
-def _follow(client: RobotClient, name: str, run: Path, report: Report) -> None:
-    """Show how far the training is, until it is done.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-
-    def ended(progress: dict[str, Any]) -> bool:
-        if progress.get("out") != str(run):
-            return False
-        report(f"{name} {progress['stage']}", progress["done"], progress["total"])
-        return progress["state"] not in ("idle", "training")
-
-    last = client.wait_for_progress(ended)
-    if last["state"] != "done":
-        raise RuntimeError(last["message"])
-
-
 def _settings(sizes: Sizes) -> dict[str, Any]:
+    """Settings of both trainings beside their parameters."""
     hidden = [sizes.hidden, sizes.hidden]
     return {
         "log_interval": max(1, sizes.steps // 60),
@@ -185,16 +237,16 @@ def _settings(sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def _walk(
-    nodes: DryRun, name: str, policy: Path, seeds: range, folder: Path, report: Report
-) -> ResultRow:
-    file = _walk_file(folder, name)
-    walked = nodes.run(policy, seeds, file, progress=lambda done, total: report(name, done, total))
-    return row_of(name, walked)
-
-
-def _walk_file(folder: Path, policy: str) -> Path:
-    return folder / f"{policy.replace('+', '_')}.h5"
+def _results(plan: Plan, rows: list[ResultRow], seconds: float) -> dict[str, Any]:
+    return {
+        "seed": plan.seed,
+        "versions": _versions(),
+        "machine": machine(),
+        "seconds": seconds,
+        "eta": ETA,
+        "sizes": asdict(plan.sizes),
+        "rows": rows,
+    }
 
 
 def _versions() -> dict[str, str]:
@@ -207,17 +259,18 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commands(sizes: Sizes, seed: int) -> list[str]:
-    """The same, by hand."""
+def _commands(plan: Plan) -> list[str]:
+    """The same, by hand, in the demo's folder."""
+    sizes, seed = plan.sizes, plan.seed
     behaviours = " ".join(f"--behaviour {name}" for name in SOURCE_BEHAVIOURS)
-    test = f"--world {TARGET_WORLD} --episodes {sizes.test_episodes} --seed {seed + TEST_SEED}"
+    test = f"--world {TARGET_WORLD} --episodes {sizes.test_episodes} --seed {plan.test_seeds[0]}"
     train = f"dara train --source source.h5 --target target.h5 --seed {seed} --steps {sizes.steps}"
     train += " --config logs/training.yaml"
     return [
         f"dara collect --world {SOURCE_WORLD} {behaviours} --transitions {sizes.source_rows} --seed {seed} "
         "--out source.h5",
         f"dara record --driver pybullet --world {TARGET_WORLD} --policy {TARGET_BEHAVIOUR} "
-        f"--noise {sizes.target_noise} --episodes {sizes.target_episodes} --seed {seed + TARGET_SEED} "
+        f"--noise {sizes.target_noise} --episodes {sizes.target_episodes} --seed {plan.target_seeds[0]} "
         "--out target.h5",
         f"{train} --eta 0 --out bcq",
         f"{train} --eta {ETA} --out dara",
@@ -225,5 +278,3 @@ def _commands(sizes: Sizes, seed: int) -> list[str]:
         f"dara dry-run bcq/policy.onnx {test}",
         f"dara dry-run dara/policy.onnx {test}",
     ]
-
-
