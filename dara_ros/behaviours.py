@@ -4,6 +4,7 @@ The learned ones are made here: soft actor-critic (Haarnoja et al. 2018, stable-
 in one world, snapshots along the way, each judged over enough episodes to tell them apart.
 """
 
+import copy
 import csv
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,8 @@ class SacConfig:
     random_steps: int = 5_000  # before learning starts
     initial_temperature: float = 0.02
     reward_scale: float = 0.1
+    # What a fall costs the learner: the task's own 100 guards augmented rewards, but teaches to stand still.
+    fall_penalty: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -101,24 +104,17 @@ def train_snapshots(
         UserError: stable-baselines3 is not installed.
     """
     try:
-        import gymnasium
         import torch
         from stable_baselines3 import SAC
+        from stable_baselines3.common.logger import Logger
         from stable_baselines3.common.vec_env import DummyVecEnv
     except ImportError as error:
         raise UserError("stable-baselines3 is missing; run: pip install 'dara_ros[behaviours]'") from error
-    from .sim.environment import EPISODE_STEPS, WalkingEnv
-
     torch.set_num_threads(1)
-
-    def environment() -> gymnasium.Env:
-        limited = gymnasium.wrappers.TimeLimit(WalkingEnv(world), EPISODE_STEPS)
-        return gymnasium.wrappers.TransformReward(limited, lambda reward: config.reward_scale * reward)
-
     rounds = 8  # steps of every environment between two bursts of learning
     model = SAC(
         "MlpPolicy",
-        DummyVecEnv([environment] * PARALLEL_ENVIRONMENTS),
+        DummyVecEnv([lambda: _learners_environment(world, config)] * PARALLEL_ENVIRONMENTS),
         learning_rate=config.learning_rate,
         buffer_size=config.steps,
         learning_starts=config.random_steps,
@@ -129,10 +125,48 @@ def train_snapshots(
         policy_kwargs={"net_arch": [config.hidden, config.hidden]},
         seed=seed,
     )
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    _normalise_critics(model)
     for done in range(config.snapshot_interval, config.steps + 1, config.snapshot_interval):
         model.learn(config.snapshot_interval, reset_num_timesteps=False)
         progress("training", done, config.steps)
         yield done, model
+
+
+def _learners_environment(world: str, config: SacConfig) -> Any:
+    """The walking task with the learner's scale and its price of a fall."""
+    import gymnasium
+
+    from .hardware.task import FALL_PENALTY
+    from .sim.environment import EPISODE_STEPS, WalkingEnv
+
+    class LearnersReward(gymnasium.Wrapper):
+        def step(self, action: np.ndarray) -> Any:
+            observation, reward, fell, cut, info = self.env.step(action)
+            reward = config.reward_scale * (float(reward) + (FALL_PENALTY - config.fall_penalty) * fell)
+            return observation, reward, fell, cut, info
+
+    return LearnersReward(gymnasium.wrappers.TimeLimit(WalkingEnv(world), EPISODE_STEPS))
+
+
+def _normalise_critics(model: Any) -> None:
+    """Layer normalisation after every hidden layer of the critics: without it the returns run away."""
+    from torch import nn
+
+    critic = model.critic
+    for index, network in enumerate(critic.q_networks):
+        layers: list[nn.Module] = []
+        for layer in network:
+            layers.append(layer)
+            if isinstance(layer, nn.Linear) and layer is not network[-1]:
+                layers.append(nn.LayerNorm(layer.out_features))
+        critic.q_networks[index] = nn.Sequential(*layers)
+        setattr(critic, f"qf{index}", critic.q_networks[index])
+    critic.optimizer = critic.optimizer_class(
+        critic.parameters(), lr=model.learning_rate, **critic.optimizer_kwargs
+    )
+    model.critic_target = copy.deepcopy(critic)
+    model.critic_target.set_training_mode(False)
 
 
 def _export_actor(model: Any, world: str, seed: int, path: Path) -> None:
