@@ -1,0 +1,25 @@
+"""The offline node: train on two data sets, with DARA, into a policy file.
+
+ros2 launch dara_ros train.launch.py source:=source.h5 target:=target.h5 out:=runs/dara
+ros2 service call /offline_node/start std_srvs/srv/Trigger
+ros2 topic echo /offline_node/progress --qos-durability transient_local
+"""
+
+from dara_ros.launching import argument, common_arguments, node
+from launch import LaunchDescription
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The offline node with its files and its dose of augmentation."""
+    return LaunchDescription(
+        [
+            *common_arguments(__file__),
+            argument("source", None, "data set of the source domain (HDF5)"),
+            argument("target", None, "data set of the target domain (HDF5)"),
+            argument("out", None, "directory for the policy and all that tells how it came about"),
+            argument("algorithm", "bcq", "offline RL algorithm", "bcq"),
+            argument("eta", "0.1", "weight of delta_r in the source's rewards; 0: no augmentation"),
+            argument("seed", "0", "seed of everything random"),
+            node("offline_node", source=str, target=str, out=str, algorithm=str, eta=float, seed=int),
+        ]
+    )
