@@ -3,7 +3,7 @@
 import sys
 from glob import glob
 
-from setuptools import find_packages, setup
+from setuptools import Distribution, find_packages, setup
 
 NODES = ("robot_node", "controller_node", "logger_node", "offline_node")
 
@@ -42,7 +42,15 @@ def data_files() -> list[tuple[str, list[str]]]:
     return files
 
 
+class DistributionWithData(Distribution):
+    """Lets `pip install -e .` install data files: setuptools asks for has_data, which it does not define."""
+
+    def has_data(self) -> bool:
+        return self.has_data_files()
+
+
 setup(
+    distclass=DistributionWithData,
     name="dara_ros",
     version="0.1.0",
     description="Sim-to-real for legged robots: log, augment with DARA, learn offline, run through ROS 2",
