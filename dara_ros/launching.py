@@ -54,7 +54,7 @@ def node(name: str, **parameters: type) -> Node:
 
 
 def robot(**parameters: type) -> list[LaunchDescriptionEntity]:
-    """The robot node. Where it ends, all ends: without it there is no supervisor, and no one starts it anew."""
+    """The robot node. Where it ends, all ends: a robot without its supervisor is for people to look at."""
     robot_node = node("robot_node", **parameters)
     ended = Shutdown(reason="the robot node has ended")
     return [robot_node, RegisterEventHandler(OnProcessExit(target_action=robot_node, on_exit=[ended]))]
@@ -90,10 +90,8 @@ def controller(**parameters: type) -> list[LaunchDescriptionEntity]:
 
 
 def _common(name: str, parameters: dict[str, type]) -> dict[str, object]:
-    values = {
-        key: ParameterValue(LaunchConfiguration(key), value_type=kind) for key, kind in parameters.items()
-    }
-    values["use_sim_time"] = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
+    types = {**parameters, "use_sim_time": bool}
+    values = {key: ParameterValue(LaunchConfiguration(key), value_type=kind) for key, kind in types.items()}
     return {
         "package": PACKAGE,
         "executable": name,
