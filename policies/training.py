@@ -318,7 +318,8 @@ def _export(run: _Run, learner: Learner, sampler: UnionSampler) -> Path:
     blocks = -(-EXPORT_OBSERVATIONS // sampler.batch_size)
     observations = np.concatenate([next(rows).observations for _ in range(blocks)])[:EXPORT_OBSERVATIONS]
     path = run.out / "policy.onnx"
-    export_policy(learner.policy(), observations, metadata, path)
+    report = export_policy(learner.policy(), observations, metadata, path)
+    run.figures["export"] = asdict(report)
     run.progress("export", 1, 1, {})
     return path
 
