@@ -1,14 +1,31 @@
 """A world as data: every number of it, from sim/worlds/*.yaml. SI units."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from ..hardware.config import Model, read_model
 
 WORLDS = Path(__file__).resolve().parent / "worlds"
 
-Range = tuple[float, float]
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("the lower bound comes first")
+    return bounds
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 
 
 class Noise(Model):
@@ -79,6 +96,13 @@ class World(Model):
     bricks: Bricks
     blocks: Blocks
     physics: Physics
+
+    @model_validator(mode="after")
+    def _latency_within_a_period(self) -> "World":
+        period = self.physics.timestep * self.physics.substeps
+        if self.latency > period:
+            raise ValueError(f"latency must not exceed the control period, {period:g} s")
+        return self
 
 
 def world_names() -> list[str]:

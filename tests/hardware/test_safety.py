@@ -456,7 +456,9 @@ def test_a_few_lost_states_are_tolerated(bench: Bench, mode: Mode) -> None:
 
 
 def test_time_may_pass_or_go_back_while_passive(bench: Bench) -> None:
-    bench.step()
+    bench.bring_to(Mode.READY)
+    bench.supervisor.damp("test")
+    bench.supervisor.reset()
     for stamp in (10**12, 0):
         bench.state = replace(bench.state, stamp=stamp)
         assert bench.step().mode is Mode.PASSIVE
