@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,12 +71,15 @@ class DataSet:
 
     def __init__(self, path: str | Path, cache_bytes: int = 512 * 2**20) -> None:
         self.path = Path(path)
-        self._file = open_file(self.path)
-        self._raw = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
-        with damage_named(self.path):
-            self.info: DataSetInfo = info_from_attributes(self._file.attrs, str(path))
-            self._rows = _committed_rows(self._file, self.path, self.info)
-            self._columns = {name: self._open_column(name) for name in _column_names(self._file)}
+        self.info: DataSetInfo
+        for attempts_left in (2, 1, 0):
+            try:
+                self._open()
+                break
+            except UserError:
+                if not attempts_left:
+                    raise
+                time.sleep(0.02)  # a live writer may have been in the middle of a block
         # From now on: rows() has yet to move the columns into memory.
         self._cache_pending = self._rows * _row_bytes(self.info) <= cache_bytes
 
@@ -194,6 +198,18 @@ class DataSet:
         for start in range(0, self._rows, size):
             yield start, min(start + size, self._rows)
 
+    def _open(self) -> None:
+        self._file = open_file(self.path)
+        self._raw = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
+        try:
+            with damage_named(self.path):
+                self.info = info_from_attributes(self._file.attrs, str(self.path))
+                self._rows = _committed_rows(self._file, self.path, self.info)
+                self._columns = {name: self._open_column(name) for name in _column_names(self._file)}
+        except UserError:
+            self.close()
+            raise
+
     def _open_column(self, name: str) -> Column:
         column = open_column(self._file[name], self._rows, self._raw.fileno())
         if column.rows < self._rows:
@@ -292,9 +308,11 @@ def _committed_rows(file: h5py.File, path: Path, info: DataSetInfo) -> int:
     """N, after a look at the columns' names, shapes and types; what they hold is not read."""
     sizes = {"observations": info.observation_size, "actions": info.action_size}
     sizes["next_observations"] = sizes["observations"]
-    for name in (*FLOAT_COLUMNS, *FLAG_COLUMNS, COMMITTED_ROWS):
-        if not isinstance(file.get(name), h5py.Dataset):
+    for name in (COMMITTED_ROWS, *FLOAT_COLUMNS, *FLAG_COLUMNS):
+        if name not in file:
             raise UserError(f"{path}: damaged, it lacks {name!r}: collect or record it anew")
+    # Before the columns: in a live file they may have grown since, but never are shorter than promised.
+    rows = int(file[COMMITTED_ROWS][()])
     for name in (*FLOAT_COLUMNS, *FLAG_COLUMNS):
         dataset = file[name]
         shape, dtype = (sizes[name],) if name in sizes else (), "f4" if name in FLOAT_COLUMNS else "?"
@@ -303,7 +321,6 @@ def _committed_rows(file: h5py.File, path: Path, info: DataSetInfo) -> int:
                 f"{path}: column {name} is {dataset.dtype} {dataset.shape}, the header says rows of {shape}: "
                 "collect or record it anew"
             )
-    rows = int(file[COMMITTED_ROWS][()])
     if rows <= 0:
         raise UserError(f"{path}: empty, no transitions were written: collect or record it anew")
     return rows

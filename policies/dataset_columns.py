@@ -14,6 +14,8 @@ from typing import Protocol
 import h5py
 import numpy as np
 
+from ..errors import UserError
+
 
 class Column(Protocol):
     """The first ``rows`` rows of a column; fewer than asked for where the file does not hold them."""
@@ -78,25 +80,35 @@ class ChunkedColumn:
         return plain and dataset.chunks[1:] == dataset.shape[1:] and dataset.dtype.isnative
 
     def gather(self, indices: np.ndarray) -> np.ndarray:
-        out = np.empty((len(indices), *self._shape), self._dtype)
         chunks, within = np.divmod(indices, self._chunk_rows)
         places = (self._offsets[chunks] + within * self._row_bytes).tolist()
-        size, descriptor, view = self._row_bytes, self._descriptor, memoryview(out.view(np.uint8)).cast("B")
+        size, descriptor, content = (
+            self._row_bytes,
+            self._descriptor,
+            bytearray(len(indices) * self._row_bytes),
+        )
+        view, got = memoryview(content), 0
         for number, place in enumerate(places):
-            os.preadv(descriptor, (view[number * size : (number + 1) * size],), place)
-        return out
+            got += os.preadv(descriptor, (view[number * size : (number + 1) * size],), place)
+        return self._array(content, got)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        out = np.empty((stop - start, *self._shape), self._dtype)
-        view = memoryview(out.view(np.uint8)).cast("B")
-        row = start
+        content = bytearray((stop - start) * self._row_bytes)
+        view, got, row = memoryview(content), 0, start
         while row < stop:
             chunk, within = divmod(row, self._chunk_rows)
             count = min(self._chunk_rows - within, stop - row)
             part = view[(row - start) * self._row_bytes : (row - start + count) * self._row_bytes]
-            os.preadv(self._descriptor, (part,), int(self._offsets[chunk]) + within * self._row_bytes)
+            got += os.preadv(self._descriptor, (part,), int(self._offsets[chunk]) + within * self._row_bytes)
             row += count
-        return out
+        return self._array(content, got)
+
+    def _array(self, content: bytearray, got: int) -> np.ndarray:
+        if got != len(content):
+            raise UserError(
+                "a data set file became shorter while it was read: leave it alone until training ends"
+            )
+        return np.frombuffer(content, self._dtype).reshape(-1, *self._shape)
 
     def _rows_within(self, rows: int, file_size: int) -> int:
         """How many of the first ``rows`` rows lie wholly inside the file."""

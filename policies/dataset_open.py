@@ -12,7 +12,6 @@ import contextlib
 import io
 import os
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,11 +23,12 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # HDF5 File Format Specification 3.0, II.A, superblock version 2 and 3 with 8-byte offsets: signature,
 # version, two sizes, consistency flags; base, extension, end of file and root address; then the checksum.
 _SUPERBLOCK = struct.Struct("<8s4B4Q")
-_ATTEMPTS = 3  # a live writer may be in the middle of a block
 
 
 def open_file(path: Path) -> h5py.File:
     """Open an HDF5 file read-only: closed, still being written, left by a killed writer, or cut off.
+
+    A live writer may be in the middle of a block, so that reading fails now and succeeds a moment later.
 
     Raises:
         UserError: it is missing, no HDF5 file, or damaged beyond reading.
@@ -41,12 +41,8 @@ def open_file(path: Path) -> h5py.File:
         head = file.read(_SUPERBLOCK.size + 4)
     if not head.startswith(_SIGNATURE):
         raise UserError(f"{path}: not an HDF5 file: give a file made by dara_ros")
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            time.sleep(0.02)
-        with contextlib.suppress(UserError), damage_named(path):
-            return h5py.File(path, "r") if _is_closed_and_whole(head, path) else h5py.File(_Whole(path), "r")
-    raise UserError(f"{path}: damaged, or cut off at its head: take a copy that is whole, or record it anew")
+    with damage_named(path):
+        return h5py.File(path, "r") if _is_closed_and_whole(head, path) else h5py.File(_Whole(path), "r")
 
 
 @contextlib.contextmanager

@@ -123,8 +123,8 @@ def _compare(module: torch.nn.Module, path: Path, observations: np.ndarray) -> E
     ties = [int(i) for i in apart if _is_tie(module, observations[i], actions[i])]
     if len(ties) < len(apart) or len(ties) > MOST_TIES * len(observations):
         raise UserError(
-            f"{path.stem}: not written, onnxruntime differs from torch by {differences.max():.2g} on {len(apart)}"
-            f" of {len(observations)} observations: a bug of the exporter or of the policy module, report it"
+            f"{path.stem}: not written, onnxruntime differs from torch by {differences.max():.2g} on "
+            f"{len(apart)} of {len(observations)} observations: a bug in exporter or policy, report it"
         )
     return ExportReport(len(observations), float(np.delete(differences, ties).max()), len(ties))
 

@@ -1,7 +1,7 @@
 """The policy file on the robot: load, check, run. Needs numpy and onnxruntime only.
 
-A policy file is ONNX, (B, S) float32 "observation" in, (B, A) float32 "action" out, normalisation inside. What
-it is for stands in its metadata, one JSON value per field of :class:`PolicyMetadata`, floats in full.
+A policy file is ONNX, (B, S) float32 "observation" in, (B, A) float32 "action" out, normalisation inside.
+What it is for stands in its metadata, one JSON value per field of :class:`PolicyMetadata`, floats in full.
 
     policy = Policy.load("policy.onnx")
     policy.require(robot="a1", joint_names=spec.joint_names, spec_hash=spec.hash)
@@ -164,8 +164,8 @@ class PolicyMetadata:
 class Policy:
     """A policy file, loaded and checked: observation (S,) or (B, S) -> action (A,) or (B, A), float32.
 
-    Runs on one thread. Actions are given as the network gave them, also when they are NaN or out of bounds: the
-    controller and the safety supervisor check every command, whoever made it.
+    Runs on one thread. Actions are given as the network gave them, also when they are NaN or out of bounds:
+    the controller and the safety supervisor check every command, whoever made it.
     """
 
     def __init__(self, path: str, session: onnxruntime.InferenceSession, metadata: PolicyMetadata) -> None:
