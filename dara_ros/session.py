@@ -18,7 +18,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -27,11 +27,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Log
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import LoggingSeverity
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
@@ -241,6 +241,12 @@ class RobotClient:
         for name, result in zip(parameters, response.results, strict=True):
             if not result.successful:
                 raise Refused(f"{node}: parameter {name}: {result.reason}")
+
+    def get_parameters(self, node: str, names: Sequence[str]) -> list[Any]:
+        """Values of parameters of a node, in order; None for one that it does not have."""
+        request = GetParameters.Request(names=list(names))
+        response = self._call(GetParameters, self._service(node, "get_parameters"), request)
+        return [parameter_value_to_python(value) for value in response.values]
 
     def diagnostics(self, node: str, newer: bool = False, timeout: float = 5.0) -> dict[str, str]:
         """The newest diagnostic values of a node; with `newer` the first that come after this call.

@@ -1,0 +1,191 @@
+"""The launch files: what they name exists, and, where launch_ros is there, they start what they promise."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+NODES = {
+    "robot_node": "RobotNode",
+    "controller_node": "ControllerNode",
+    "logger_node": "LoggerNode",
+    "offline_node": "OfflineNode",
+}
+COMMON_ARGUMENTS = {"namespace", "use_sim_time", "parameters"}
+RUN = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+path, *arguments = sys.argv[1:]
+source = PythonLaunchDescriptionSource(path)
+service = LaunchService()
+service.include_launch_description(LaunchDescription([
+    IncludeLaunchDescription(source, launch_arguments=[tuple(a.split(":=", 1)) for a in arguments])
+]))
+sys.exit(service.run())
+"""
+
+
+def calls(path: Path) -> list[ast.Call]:
+    """Calls of plain names in a launch file."""
+    return [
+        found
+        for found in ast.walk(ast.parse(path.read_text()))
+        if isinstance(found, ast.Call) and isinstance(found.func, ast.Name)
+    ]
+
+
+def declared_arguments(path: Path) -> set[str]:
+    named = {call.args[0].value for call in calls(path) if call.func.id == "argument"}
+    started = {call.func.id for call in calls(path)}
+    return named | COMMON_ARGUMENTS | ({"autostart"} if "controller" in started else set())
+
+
+def given_parameters(path: Path) -> dict[str, set[str]]:
+    """Node -> its parameters that come from launch arguments."""
+    given = {}
+    for call in calls(path):
+        if call.func.id in ("robot", "controller"):
+            given[f"{call.func.id}_node"] = {keyword.arg for keyword in call.keywords}
+        elif call.func.id == "node":
+            given[call.args[0].value] = {keyword.arg for keyword in call.keywords}
+    return given
+
+
+def configured_parameters(path: Path) -> dict[str, dict[str, object]]:
+    """Node -> its parameters in the file's YAML."""
+    config = path.parent / "config" / path.name.replace(".launch.py", ".yaml")
+    content = yaml.safe_load(config.read_text())
+    return {key.removeprefix("/**/"): value["ros__parameters"] for key, value in content.items()}
+
+
+@pytest.fixture(scope="module")
+def parameters_of() -> dict[str, set[str]]:
+    """Node -> names of all parameters that it declares."""
+    rclpy = pytest.importorskip("rclpy")
+    pytest.importorskip("torch")
+    rclpy.init()
+    declared = {}
+    for module, name in NODES.items():
+        node = getattr(importlib.import_module(f"dara_ros.{module}"), name)()
+        declared[module] = set(node._parameters)
+        node.destroy_node()
+    rclpy.shutdown()
+    return declared
+
+
+def test_there_are_four() -> None:
+    names = [path.name.removesuffix(".launch.py") for path in LAUNCH_FILES]
+    assert names == ["collect", "deploy", "dry_run", "train"]
+
+
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
+def test_every_name_exists(path: Path, parameters_of: dict[str, set[str]]) -> None:
+    compile(path.read_text(), path.name, "exec")
+    given, configured = given_parameters(path), configured_parameters(path)
+    assert set(configured) <= set(given) <= set(NODES)
+    for node, names in given.items():
+        assert names <= declared_arguments(path)
+        assert names <= parameters_of[node]
+        assert set(configured.get(node, {})) <= parameters_of[node]
+        assert not names & set(configured.get(node, {})), "a launch argument would hide it"
+
+
+# -- with the ROS launch packages -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An install prefix, as colcon makes it, whose nodes are those of this checkout."""
+    pytest.importorskip("launch_ros", reason="the ROS launch packages are not on PyPI")
+    pytest.importorskip("rclpy")
+    marker = tmp_path / "share/ament_index/resource_index/packages/dara_ros"
+    marker.parent.mkdir(parents=True)
+    marker.touch()
+    for node in NODES:
+        script = tmp_path / "lib/dara_ros" / node
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m dara_ros.{node} "$@"\n')
+        script.chmod(0o755)
+    path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
+    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "log"))
+    return tmp_path
+
+
+class Launched:
+    """A launch file that runs, and a client in its domain."""
+
+    def __init__(self, folder: Path, name: str, *arguments: str) -> None:
+        from dara_ros.processes import free_domain_id, middleware_environment
+        from dara_ros.session import RobotClient
+
+        domain = free_domain_id()
+        environment = os.environ | middleware_environment(True) | {"ROS_DOMAIN_ID": str(domain)}
+        self.log = folder / "launch.log"
+        with open(self.log, "wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", RUN, str(ROOT / f"launch/{name}.launch.py"), *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=folder,
+                start_new_session=True,
+            )
+        self.client = RobotClient(domain, namespace="dog", check=self.check)
+
+    def check(self) -> None:
+        assert self.process.poll() is None, self.log.read_text()
+
+    def __enter__(self) -> Launched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(20.0)
+            finally:
+                if self.process.poll() is None:
+                    os.killpg(self.process.pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_train_starts_the_offline_node_in_its_namespace(prefix: Path) -> None:
+    from dara_ros.session import OFFLINE, Refused
+
+    parameters = prefix / "parameters.yaml"
+    parameters.write_text("/**/offline_node: {ros__parameters: {steps: 7, eta: 0.5}}")
+    arguments = ("source:=missing.h5", "target:=t.h5", "out:=run", "eta:=0.25", f"parameters:={parameters}")
+    with Launched(prefix, "train", "namespace:=dog", *arguments) as launched:
+        launched.client.wait_for_nodes([OFFLINE], 60.0)
+        with pytest.raises(Refused, match=r"missing.h5: no such file"):
+            launched.client.trigger(OFFLINE, "start")
+        assert launched.client.get_parameters(OFFLINE, ["eta", "steps"]) == [0.25, 7]
+    assert launched.process.returncode == 0, launched.log.read_text()
+
+
+@pytest.mark.slow
+def test_a_missing_argument_and_a_wrong_choice_are_refused(prefix: Path) -> None:
+    for arguments in ((), ("source:=s.h5", "target:=t.h5", "out:=run", "algorithm:=magic")):
+        result = subprocess.run(
+            [sys.executable, "-c", RUN, str(ROOT / "launch/train.launch.py"), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60.0,
+        )
+        assert result.returncode != 0
+        assert "source" in result.stderr + result.stdout or "magic" in result.stderr + result.stdout

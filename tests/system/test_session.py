@@ -1,0 +1,121 @@
+"""Dry runs: the nodes as processes over real DDS, driven by the client, read from the logger's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("pybullet")
+
+from dara_ros.dry_run import make_gif, open_dry_run, read_walks
+from dara_ros.errors import UserError
+from dara_ros.hardware.spec import load_robot
+from dara_ros.policies.dataset import DataSet, DataSetInfo, DataSetWriter, Transition
+
+MS = 10**6
+STEPS = 40
+
+
+def write_walks(path: Path, stamps_ms: list[int], forward: list[float], terminal_rows: set[int]) -> Path:
+    names = ("x",), ("a",)
+    info = DataSetInfo("a1", "w", "target", 0.02, *names, spec_hash="s", task_hash="t")
+    with DataSetWriter(path, info) as writer:
+        for row, (stamp, way) in enumerate(zip(stamps_ms, forward, strict=True)):
+            zero, infos = np.zeros(1, np.float32), {"stamp": stamp * MS, "forward": way}
+            writer.append(Transition(zero, zero, 0.0, zero, terminal=row in terminal_rows, infos=infos))
+    return path
+
+
+def test_walks_are_told_apart_by_the_time_that_standing_up_takes(tmp_path) -> None:
+    stamps = [0, 20, 60, 80, 5000, 5020, 9000]  # 40 was lost: still the first walk
+    file = write_walks(tmp_path / "walks.h5", stamps, [0.0, 0.1, 0.3, 0.4, 0.0, 0.2, -0.1], {5})
+    distance, steps, fell = read_walks(file, load_robot("a1"), walks=3)
+    assert (distance, steps, fell) == ([0.4, 0.2, -0.1], [4, 2, 1], [False, True, False])
+    with pytest.raises(UserError, match="4 walks were made and 3 logged"):
+        read_walks(file, load_robot("a1"), walks=4)
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy that adds nothing to the trot, as an ONNX file that fits the A1."""
+    torch = pytest.importorskip("torch")
+    from dara_ros.hardware.task import ACTION_SIZE, OBSERVATION_SIZE, WalkingTask
+    from dara_ros.policies.onnx import export_policy
+    from dara_ros.policies.runtime import PolicyMetadata
+
+    network = torch.nn.Linear(OBSERVATION_SIZE, ACTION_SIZE)
+    torch.nn.init.zeros_(network.weight)
+    torch.nn.init.zeros_(network.bias)
+    spec = load_robot("a1")
+    task = WalkingTask(spec)
+    metadata = PolicyMetadata.from_task(
+        task.description(),
+        robot=spec.name,
+        control_period=spec.control_period,
+        spec_hash=spec.hash,
+        task_hash=task.hash(),
+        algorithm="trot",
+        eta=0.0,
+        data_set_hashes={},
+    )
+    path = tmp_path_factory.mktemp("policy") / "trot.onnx"
+    observations = np.random.default_rng(0).standard_normal((1000, OBSERVATION_SIZE)).astype(np.float32)
+    export_policy(network, observations, metadata, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def dry_run(tmp_path_factory: pytest.TempPathFactory):
+    logs = tmp_path_factory.mktemp("logs")
+    with open_dry_run("a1", "obstructive", STEPS, logs=logs) as nodes:
+        yield nodes
+    for log in logs.glob("*.log"):
+        assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def test_a_seed_gives_the_same_walk_again(dry_run, policy, tmp_path) -> None:
+    progress = []
+    first = dry_run.run(policy, (7, 8), tmp_path / "first.h5", progress=lambda *p: progress.append(p))
+    again = dry_run.run(policy, (8, 7), tmp_path / "again.h5")
+    assert progress == [(0, 2), (1, 2), (2, 2)]
+    assert first.steps == [STEPS, STEPS] and first.falls == [False, False]
+    assert first.distance_m == again.distance_m[::-1]
+    assert first.distance_m[0] != first.distance_m[1]
+    assert 0.0 < first.loop_ms["p50"] <= first.loop_ms["p99"] <= first.loop_ms["max"]
+    with DataSet(first.file) as a, DataSet(again.file) as b:
+        assert a.info.world == "obstructive" and a.info.domain == "target"
+        rows = np.arange(STEPS)
+        np.testing.assert_array_equal(a.rows(rows).observations, b.rows(rows + STEPS).observations)
+
+
+def test_noise_makes_another_walk_and_no_file_is_kept_unasked(dry_run, policy) -> None:
+    plain = dry_run.run(policy, (7,))
+    noisy = dry_run.run(policy, (7,), exploration_noise=0.3)
+    assert noisy.distance_m != plain.distance_m and noisy.file is None
+
+
+def test_the_picture_replays_the_log(dry_run, policy, tmp_path) -> None:
+    from PIL import Image
+
+    file = dry_run.run(policy, (3, 4), tmp_path / "walks.h5").file
+    gif = make_gif(file, 1, 4, "obstructive", tmp_path / "walk.gif")
+    with Image.open(gif) as picture:
+        assert picture.n_frames == 1 + STEPS // 5
+    with pytest.raises(UserError, match="cannot be replayed with seed 3"):
+        make_gif(file, 1, 3, "obstructive", tmp_path / "other.gif")
+
+
+def test_a_policy_that_does_not_fit_is_refused_with_one_line(dry_run, policy, tmp_path) -> None:
+    with pytest.raises(UserError, match=r"controller refused to configure: .*missing.onnx") as refusal:
+        dry_run.run(tmp_path / "missing.onnx", (1,))
+    assert "\n" not in str(refusal.value)
+    assert dry_run.run(policy, (1,)).steps == [STEPS]  # and the nodes go on
+
+
+def test_a_world_with_a_typo_is_the_users_to_mend(tmp_path) -> None:
+    (tmp_path / "world.yaml").write_text("name: w\ngravity: 3\n")
+    with pytest.raises(UserError, match=r"world.yaml"), open_dry_run(world=str(tmp_path / "world.yaml")):
+        pass
