@@ -15,7 +15,7 @@ from .errors import UserError
 from .hardware.spec import RobotSpec, load_robot
 from .hardware.task import WalkingTask
 from .policies.dataset import DataSetInfo, DataSetWriter
-from .rollouts import Setup, rollouts
+from .rollouts import Setup, check, rollouts
 
 # Enough spread that the classifiers and the critic see what an action does, little enough that it walks.
 EXPLORATION_NOISE = (0.1, 0.2, 0.3)
@@ -46,7 +46,7 @@ def collect(
     """Write `transitions` rows to `out`; the last episode is cut to fit.
 
     The file depends on the arguments and not on the number of processes. Interrupted (Ctrl-C), it holds
-    every episode up to then.
+    every episode up to then; there is no file where there is none.
 
     Args:
         domain: "source" or "target".
@@ -58,6 +58,7 @@ def collect(
     """
     if transitions < 1:
         raise UserError(f"cannot collect {transitions} transitions; give at least 1")
+    check(setup)
     info = data_set_info(load_robot(setup.robot), setup.world, domain, _made_by(setup, transitions, seed))
     episodes = rollouts(setup, episode_seeds(seed), workers or os.cpu_count() or 1)
     falls, distances, returns, rows = 0, [], [], 0
@@ -75,6 +76,9 @@ def collect(
                     break
         finally:
             episodes.close()
+            if writer.rows == 0:  # interrupted before the first episode: there is nothing to keep
+                writer.close()
+                out.unlink()
     return Collected(
         str(out), rows, len(distances), falls, float(np.mean(distances)), float(np.mean(returns))
     )

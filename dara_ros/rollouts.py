@@ -129,7 +129,7 @@ def rollouts(setup: Setup, seeds: Iterable[int], workers: int) -> Iterator[Episo
         UserError: a world, robot or behaviour that does not exist or fit; no PyBullet.
         RuntimeError: an episode failed; the text is that of the process that walked it.
     """
-    _check(setup)
+    check(setup)
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     for _ in range(workers):
@@ -169,8 +169,12 @@ def _in_order(pipes: list[Connection], tasks: Iterator[tuple[int, int]]) -> Iter
             waiting.append(pipe)
 
 
-def _check(setup: Setup) -> None:
-    """Find what is wrong here, in one line, before any process starts."""
+def check(setup: Setup) -> None:
+    """See that the setup can be walked, before any process starts or file is made.
+
+    Raises:
+        UserError: a world, robot or behaviour that does not exist or fit; no PyBullet.
+    """
     from .sim.world import load_world
 
     environment_class()

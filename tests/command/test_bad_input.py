@@ -1,0 +1,161 @@
+"""Whatever is wrong with the input: exit status 2, one line on stderr, and nothing lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import onnx
+import pytest
+
+from dara_ros.collection import data_set_info
+from dara_ros.hardware.spec import load_robot
+from dara_ros.policies.dataset import DataSetWriter
+from dara_ros.sim.world import WORLDS
+
+Dara = Callable[..., tuple[int, str, str]]
+
+
+def refused(result: tuple[int, str, str], *wanted: str) -> None:
+    """The command refused in one line that says all of `wanted`."""
+    status, out, err = result
+    assert status == 2, err
+    assert out == ""
+    assert err.count("\n") == 1, err
+    for part in ("dara: ", *wanted):
+        assert part in err
+
+
+def train(dara: Dara, source: Path, target: Path, *more: object) -> tuple[int, str, str]:
+    return dara("train", "--source", source, "--target", target, "--out", source.parent / "run", *more)
+
+
+def test_missing_file(dara: Dara, tmp_path: Path) -> None:
+    refused(dara("inspect", tmp_path / "none.h5"), "none.h5", "no such file", "dara collect")
+
+
+def test_not_hdf5(dara: Dara, tmp_path: Path) -> None:
+    (tmp_path / "text.h5").write_text("observations\n")
+    refused(dara("inspect", tmp_path / "text.h5"), "text.h5", "not an HDF5 file")
+
+
+def test_foreign_hdf5(dara: Dara, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["qpos"] = np.zeros(3)
+    refused(dara("inspect", tmp_path / "foreign.h5"), "foreign.h5", "not a dara_ros data set")
+
+
+def test_truncated_hdf5(dara: Dara, source: Path) -> None:
+    os.truncate(source, source.stat().st_size // 2)
+    refused(dara("inspect", source), "source.h5")
+
+
+def test_empty_file(dara: Dara, tmp_path: Path) -> None:
+    path = tmp_path / "empty.h5"
+    DataSetWriter(path, data_set_info(load_robot("a1"), "flat", "source", "")).close()
+    refused(dara("inspect", path), "empty.h5", "empty")
+
+
+def test_nan_in_data_set(dara: Dara, source: Path, target: Path) -> None:
+    with h5py.File(source, "r+") as file:
+        file["rewards"][7] = np.nan
+    refused(train(dara, source, target), "source.h5", "rewards", "row 7")
+    refused(dara("inspect", source), "rewards", "row 7")
+
+
+def test_source_and_target_differ_in_columns(dara: Dara, source: Path, tmp_path: Path) -> None:
+    info = data_set_info(load_robot("a1"), "obstructive", "target", "")
+    names = ("up.z", *info.observation_names[1:2], "up.x", *info.observation_names[3:])
+    zeros = {"observations": np.zeros((2, 55)), "next_observations": np.zeros((2, 55))}
+    rows = zeros | {"actions": np.zeros((2, 12)), "rewards": np.zeros(2)}
+    other = tmp_path / "other.h5"
+    with DataSetWriter(other, dataclasses.replace(info, observation_names=names)) as writer:
+        writer.extend(**rows, terminals=np.zeros(2, bool), timeouts=np.array([False, True]))
+    refused(train(dara, source, other), "observation_names", "'up.x'", "'up.z'")
+
+
+def test_files_swapped(dara: Dara, source: Path, target: Path) -> None:
+    refused(train(dara, target, source), "swap")
+
+
+def test_negative_eta(dara: Dara, source: Path, target: Path) -> None:
+    refused(train(dara, source, target, "--eta", "-0.1"), "eta")
+    assert not (source.parent / "run").exists()
+
+
+def test_run_in_the_folder_already(dara: Dara, source: Path, target: Path) -> None:
+    run = source.parent / "run"
+    run.mkdir()
+    (run / "policy.onnx").write_bytes(b"precious")
+    refused(train(dara, source, target), "--resume")
+    assert (run / "policy.onnx").read_bytes() == b"precious"
+
+
+def test_world_with_a_typo(dara: Dara, tmp_path: Path) -> None:
+    world = tmp_path / "mine.yaml"
+    world.write_text((WORLDS / "flat.yaml").read_text().replace("payload", "pay_load"))
+    result = dara("collect", "--world", world, "--behaviour", "trot", "--out", tmp_path / "x.h5")
+    refused(result, "mine.yaml", "pay")
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_unknown_world(dara: Dara, tmp_path: Path) -> None:
+    result = dara("collect", "--world", "moon", "--behaviour", "trot", "--out", tmp_path / "x.h5")
+    refused(result, "moon", "obstructive")
+
+
+def test_unknown_behaviour(dara: Dara, tmp_path: Path) -> None:
+    refused(dara("collect", "--behaviour", "gallop", "--out", tmp_path / "x.h5"), "gallop", "trot")
+
+
+def test_unknown_robot(dara: Dara, tmp_path: Path) -> None:
+    result = dara("collect", "--robot", "spot", "--behaviour", "trot", "--out", tmp_path / "x.h5")
+    refused(result, "spot", "a1")
+
+
+def test_existing_file_is_not_overwritten(dara: Dara, source: Path) -> None:
+    before = source.read_bytes()
+    refused(dara("collect", "--behaviour", "trot", "--transitions", 5, "--out", source), "exists")
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("arguments", [("fly",), ("inspect",), ("collect", "--transitions", "many")])
+def test_wrong_usage(dara: Dara, arguments: tuple[str, ...]) -> None:
+    refused(dara(*arguments), "--help")
+
+
+def test_not_a_policy(dara: Dara, tmp_path: Path) -> None:
+    (tmp_path / "policy.onnx").write_bytes(b"no network")
+    refused(dara("evaluate", tmp_path / "policy.onnx"), "policy.onnx")
+
+
+def test_changed_golden_pair(dara: Dara, policy: Path) -> None:
+    model = onnx.load(policy)
+    golden = next(entry for entry in model.metadata_props if entry.key == "golden_actions")
+    golden.value = golden.value.replace("0.0", "0.5", 1)
+    onnx.save(model, policy)
+    refused(dara("evaluate", policy, "--episodes", 1), "golden")
+
+
+def test_policy_for_another_robot(dara: Dara, policy: Path) -> None:
+    model = onnx.load(policy)
+    robot = next(entry for entry in model.metadata_props if entry.key == "robot")
+    robot.value = '"go2"'
+    onnx.save(model, policy)
+    refused(dara("evaluate", policy, "--episodes", 1), "go2", "a1")
+
+
+def test_the_same_through_a_process(tmp_path: Path) -> None:
+    """As a shell sees it: status 2, one line, and with --debug the traceback too."""
+    command = [sys.executable, "-m", "dara_ros.command", "inspect", str(tmp_path / "none.h5")]
+    plain = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (plain.returncode, plain.stdout, plain.stderr.count("\n")) == (2, "", 1)
+    debug = subprocess.run([*command, "--debug"], capture_output=True, text=True, check=False)
+    assert debug.returncode == 2
+    assert "Traceback" in debug.stderr

@@ -1,0 +1,98 @@
+"""Collection and evaluation in the simulator, through the command."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from dara_ros.evaluation import evaluate
+from dara_ros.policies.dataset import DataSet
+from dara_ros.rollouts import Episode, Setup, rollouts
+
+Dara = Callable[..., tuple[int, str, str]]
+
+
+def test_file_depends_on_the_seed_alone(dara: Dara, tmp_path: Path) -> None:
+    def collect(name: str, seed: int, workers: int) -> bytes:
+        arguments = ("--behaviour", "trot", "--behaviour", "random", "--transitions", 330, "--json")
+        out = tmp_path / name
+        status, answer, _ = dara("collect", *arguments, "--seed", seed, "--workers", workers, "--out", out)
+        assert status == 0
+        assert json.loads(answer)["rows"] == 330
+        return out.read_bytes()
+
+    one = collect("one.h5", seed=3, workers=1)
+    assert collect("two.h5", seed=3, workers=2) == one
+    assert collect("other.h5", seed=4, workers=2) != one
+
+
+def test_rows_are_what_the_environment_gave(dara: Dara, tmp_path: Path) -> None:
+    out = tmp_path / "rows.h5"
+    assert dara("collect", "--behaviour", "trot", "--transitions", 310, "--noise", 0.1, "--out", out)[0] == 0
+    with DataSet(out) as data:
+        batch = data.rows(np.arange(310))
+        starts, ends = data.episodes()
+        stamps = data.column("infos/stamp")
+    inside = np.setdiff1d(np.arange(309), ends - 1)
+    np.testing.assert_array_equal(batch.next_observations[inside], batch.observations[inside + 1])
+    assert (batch.next_observations[ends[0] - 1] != batch.observations[ends[0]]).any()
+    assert set(np.diff(stamps)[inside]) == {20_000_000}  # ns: one control period
+    assert 0 < np.abs(batch.actions).max() <= 1
+
+
+def test_a_cut_before_the_fall_is_a_timeout() -> None:
+    zeros = np.zeros((3, 2))
+    episode = Episode(zeros, zeros, np.zeros(3), zeros, {"forward": np.arange(3.0)}, reason="tilt")
+    assert episode.columns(3)["terminals"].tolist() == [False, False, True]
+    assert not episode.columns(3)["timeouts"].any()
+    assert episode.columns(2)["timeouts"].tolist() == [False, True]
+    assert not episode.columns(2)["terminals"].any()
+
+
+def test_closing_the_rollouts_ends_the_processes() -> None:
+    walks = rollouts(Setup("flat", steps=5), iter(range(10**9)), workers=1)
+    assert len(next(walks)) == 5
+    children = _simulators(psutil.Process())
+    assert len(children) == 1
+    walks.close()
+    assert not children[0].is_running()
+
+
+def test_interrupted_collection_keeps_its_rows(tmp_path: Path) -> None:
+    out = tmp_path / "cut.h5"
+    command = [sys.executable, "-m", "dara_ros.command", "collect", "--behaviour", "trot", "--workers", "1"]
+    process = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not _has_rows(out) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children = _simulators(psutil.Process(process.pid))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert b"Traceback" not in err
+    assert not psutil.wait_procs(children, timeout=5)[1]
+    with DataSet(out) as data:
+        data.check()
+        assert data.column("timeouts")[-1] or data.column("terminals")[-1]
+
+
+def test_evaluation_is_paired_and_reproducible(zero_policy: Path) -> None:
+    first = evaluate(zero_policy, "obstructive", episodes=1, seed=7, workers=1)
+    assert evaluate("trot", "obstructive", episodes=1, seed=7, workers=1).distance_m == first.distance_m
+    assert first.steps[0] == 300 or first.falls == 1
+
+
+def _simulators(process: psutil.Process) -> list[psutil.Process]:
+    return [c for c in process.children(recursive=True) if "spawn_main" in " ".join(c.cmdline())]
+
+
+def _has_rows(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 200_000
