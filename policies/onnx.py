@@ -137,7 +137,8 @@ def _is_tie(module: torch.nn.Module, observation: np.ndarray, action: np.ndarray
 
 def _golden(module: torch.nn.Module, observations: np.ndarray) -> np.ndarray:
     """Up to GOLDEN_PAIRS observations (G, S) whose action stays put under rounding, on any processor."""
-    candidates = observations[:: max(1, len(observations) // (4 * GOLDEN_PAIRS))]
+    order = np.random.default_rng(0).permutation(len(observations))
+    candidates = observations[order[: 4 * GOLDEN_PAIRS]]
     expected = _run(module, candidates)
     moved = np.abs(_run(module, _jitter(np.repeat(candidates, 8, axis=0))) - np.repeat(expected, 8, axis=0))
     stable = moved.reshape(len(candidates), -1).max(axis=1) <= 10 * TOLERANCE
@@ -148,7 +149,7 @@ def _golden(module: torch.nn.Module, observations: np.ndarray) -> np.ndarray:
 
 def _jitter(observations: np.ndarray) -> np.ndarray:
     noise = np.random.default_rng(0).uniform(-TIE_NOISE, TIE_NOISE, observations.shape)
-    return (observations * (1 + noise) + noise).astype(np.float32)
+    return (observations + noise * (1 + np.abs(observations))).astype(np.float32)
 
 
 @contextmanager
