@@ -8,9 +8,8 @@ by at most phi, and two critics choose among them:
 
 The losses are pure functions (weights, batch, noise) -> (loss, figures); `BCQ.update` composes them. The
 update is the paper's; what makes it fast is how it is evaluated (dara_ros/bench/bcq.py measures it beside the
-plain one): the state's part of each first layer is computed once and not once per candidate, both critics are
-one batched product, and the products of the target, which no gradient passes, use bfloat16 where the
-processor has it.
+plain one): both critics are one batched product, the state's part of each first layer is computed once and
+not once per candidate, and where the processor has bfloat16 tiles, what no gradient passes is done in it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import UserError
-from .networks import Layer, Mlp, first_layer, hidden_dtype_of_this_machine, mlp, remaining_layers
+from .networks import Layer, Mlp, frozen_dtype_of_this_machine, mlp, on_states
 
 LOG_STD_RANGE = (-4.0, 15.0)  # of the VAE's posterior
 Figures = dict[str, Tensor]
@@ -90,18 +89,18 @@ class Noise(NamedTuple):
 
 def decode(decoder: Sequence[Layer], states: Tensor, latents: Tensor) -> Tensor:
     """G(s, z): actions (B * K, A) in [-1, 1] for states (B, S) and K consecutive latents each."""
-    return torch.tanh(remaining_layers(decoder, first_layer(decoder[0], states, latents)))
+    return torch.tanh(on_states(decoder, states, latents))
 
 
 def perturb(perturbation: Sequence[Layer], states: Tensor, actions: Tensor, phi: float) -> Tensor:
     """a + xi(s, a), xi in [-phi, phi], inside the action box. Shapes as in `decode`."""
-    moved = remaining_layers(perturbation, first_layer(perturbation[0], states, actions))
-    return (actions + phi * torch.tanh(moved)).clamp(-1.0, 1.0)
+    moved = torch.tanh(on_states(perturbation, states, actions))
+    return (actions + phi * moved).clamp(-1.0, 1.0)
 
 
 def q_values(critic: Sequence[Layer], states: Tensor, actions: Tensor) -> Tensor:
     """Q_1 and Q_2, (2, B * K), for states (B, S) and K consecutive actions each."""
-    return remaining_layers(critic, first_layer(critic[0], states, actions)).squeeze(-1)
+    return on_states(critic, states, actions).squeeze(-1)
 
 
 def first_critic(critic: Sequence[Layer]) -> list[Layer]:
@@ -214,7 +213,7 @@ class BCQ:
         self._vae_optimiser = _adam([*self.encoder.leaves, *self.decoder.leaves], config)
         self._critic_optimiser = _adam(self.critic.leaves, config)
         self._perturbation_optimiser = _adam(self.perturbation.leaves, config)
-        self._target_dtype = hidden_dtype_of_this_machine() if config.precision == "auto" else torch.float32
+        self._target_dtype = frozen_dtype_of_this_machine() if config.precision == "auto" else torch.float32
 
     def batch(
         self,

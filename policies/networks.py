@@ -102,19 +102,32 @@ def affine(layer: Layer, inputs: Tensor) -> Tensor:
     return torch.baddbmm(bias, inputs.expand(weight.shape[0], -1, -1), weight)
 
 
-def first_layer(layer: Layer, states: Tensor, others: Tensor) -> Tensor:
-    """The first layer for inputs [state, other], with the state's part computed once per state.
+def on_states(layers: Sequence[Layer], states: Tensor, others: Tensor) -> Tensor:
+    """The network on inputs [state, other], with K consecutive rows of `others` for each state.
 
     Args:
-        layer: weight (..., S + X, O), bias (..., 1, O).
-        states: (B, S).
-        others: (B * K, X), K consecutive rows for each state.
+        layers: weights float32, or as `Mlp.frozen` casts them (then nothing here has a gradient).
+        states: (B, S) float32.
+        others: (B * K, X) float32.
 
     Returns:
-        (..., B * K, O), in the precision of the weights.
+        (..., B * K, outputs) float32, before any output non-linearity.
     """
+    if layers[0][0].dtype == torch.bfloat16:
+        return _bfloat16_mlp(layers, states, others)
+    if len(others) == len(states):
+        return mlp(layers, torch.cat((states, others), 1))
+    return _remaining_layers(layers, _first_layer(layers[0], states, others))
+
+
+def mlp(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
+    """The whole network in float32: ReLU between layers, nothing after the last. (N, I) -> (..., N, O)."""
+    return _remaining_layers(layers, affine(layers[0], inputs))
+
+
+def _first_layer(layer: Layer, states: Tensor, others: Tensor) -> Tensor:
+    """The first layer for `on_states`, with the state's part computed once per state: (..., B * K, O)."""
     weight, bias = layer
-    states, others = states.to(weight.dtype), others.to(weight.dtype)
     state_size, outputs = states.shape[-1], weight.shape[-1]
     of_state = affine((weight[..., :state_size, :], bias), states)
     of_other = torch.matmul(others, weight[..., state_size:, :])
@@ -122,28 +135,36 @@ def first_layer(layer: Layer, states: Tensor, others: Tensor) -> Tensor:
     return grouped.add_(of_state.unsqueeze(-2)).view(of_other.shape)
 
 
-def remaining_layers(layers: Sequence[Layer], first: Tensor) -> Tensor:
-    """The network from its first layer's output on, each layer in the precision of its weights.
-
-    Args:
-        layers: all layers of the network (the first is skipped).
-        first: (..., N, H), before the non-linearity.
-
-    Returns:
-        (..., N, outputs) float32, before any output non-linearity.
-    """
+def _remaining_layers(layers: Sequence[Layer], first: Tensor) -> Tensor:
+    """The network from its first layer's output on: (..., N, H) -> (..., N, outputs)."""
     hidden = first.relu_()  # in place: no backward pass needs what was there
     for layer in layers[1:-1]:
-        hidden = affine(layer, hidden.to(layer[0].dtype)).relu_()
+        hidden = affine(layer, hidden).relu_()
+    return affine(layers[-1], hidden)
+
+
+def _bfloat16_mlp(layers: Sequence[Layer], states: Tensor, others: Tensor) -> Tensor:
+    """`on_states` with oneDNN's product, bias and ReLU in one pass over memory.
+
+    Here the products are so cheap that another pass, such as adding the state's part, would cost more than
+    the arithmetic that it saves.
+    """
+    repeated = states.bfloat16().repeat_interleave(len(others) // len(states), 0)
+    inputs = torch.cat((repeated, others.bfloat16()), 1)
+    if layers[0][0].dim() == 2:
+        return _bfloat16_layers(layers, inputs)
+    copies = range(len(layers[0][0]))
+    return torch.stack([_bfloat16_layers([(w[i], b[i]) for w, b in layers], inputs) for i in copies])
+
+
+def _bfloat16_layers(layers: Sequence[Layer], hidden: Tensor) -> Tensor:
+    for weight, bias in layers[:-1]:
+        hidden = torch.ops.mkldnn._linear_pointwise(hidden, weight.T, bias.view(-1), "relu", [], "")
     return affine(layers[-1], hidden.float())
 
 
-def mlp(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
-    """The whole network: ReLU between layers, nothing after the last. (N, I) -> (..., N, O)."""
-    return remaining_layers(layers, affine(layers[0], inputs.to(layers[0][0].dtype)))
-
-
-def hidden_dtype_of_this_machine() -> torch.dtype:
+def frozen_dtype_of_this_machine() -> torch.dtype:
     """bfloat16 where the processor multiplies it in hardware (AMX tiles), else float32."""
-    supported = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return torch.bfloat16 if supported() else torch.float32
+    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    fused = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return torch.bfloat16 if fused and has_tiles() else torch.float32

@@ -14,7 +14,7 @@ import torch
 
 from dara_ros.bench.bcq_textbook import TextbookBCQ
 from dara_ros.policies.bcq import BCQ, BCQConfig, TensorBatch
-from dara_ros.policies.networks import hidden_dtype_of_this_machine
+from dara_ros.policies.networks import frozen_dtype_of_this_machine
 
 TURN = 5  # updates
 
@@ -74,10 +74,8 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(figures))
         return
-    print(
-        f"{platform.machine()}, torch {torch.__version__}, {arguments.threads} thread(s)"
-    )
-    print(f"target products in {hidden_dtype_of_this_machine()}, batch 100, S=55, A=12")
+    print(f"{platform.machine()}, torch {torch.__version__}, {arguments.threads} thread(s)")
+    print(f"target products in {frozen_dtype_of_this_machine()}, batch 100, S=55, A=12")
     for name in ("textbook", "ours_float32", "ours"):
         ms = figures[f"{name}_ms"]
         print(f"  {name:13s} {ms:7.2f} ms  {1e3 / ms:6.1f} updates/s")

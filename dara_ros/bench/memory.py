@@ -53,7 +53,7 @@ def write_random(path: Path, domain: str, rows: int, seed: int) -> None:
 
 
 def measure(rows: int = 1_000_000, steps: int = 50) -> dict[str, float]:
-    """Peak resident MiB of this process before and after training on `rows` source rows and a tenth in target."""
+    """Peak resident MiB before and after training on `rows` source rows and a tenth as many target rows."""
     from dara_ros.policies.classifiers import ClassifierConfig
     from dara_ros.policies.train_config import TrainConfig
     from dara_ros.policies.training import train
