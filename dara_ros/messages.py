@@ -51,7 +51,7 @@ class SentCommand:
     in_time: bool
 
 
-# -- to messages ----------------------------------------------------------------------------------------------
+# -- to messages --------------------------------------------------------------------------------------------
 
 
 def stamp_message(stamp: int) -> Time:
@@ -130,7 +130,7 @@ def _set(message: Any, names: str, values: Array) -> None:
         setattr(message, name, value)
 
 
-# -- from messages --------------------------------------------------------------------------------------------
+# -- from messages ------------------------------------------------------------------------------------------
 
 
 def parse_part(spec: RobotSpec, topic: str, message: Any) -> tuple[int | None, Fields]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import rclpy
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException, ROSInterruptException
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from .errors import UserError
@@ -22,7 +20,7 @@ THREAD_SWITCH = 0.0005  # s
 
 
 class Runnable(Protocol):
-    """A node that `run_node` can run."""
+    """What `run_node` needs of a node beside `rclpy.node.Node`."""
 
     def run(self, stop: threading.Event) -> None:
         """Work in the main thread until `stop` is set; raises where it cannot go on."""
@@ -31,11 +29,10 @@ class Runnable(Protocol):
         """Leave everything in order: motors damped, files closed. Called always, once."""
 
 
-N = TypeVar("N", bound=Node)
+def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
+    """Run the node that `make` makes (an rclpy Node and a Runnable) until SIGINT or SIGTERM.
 
-
-def run_node(name: str, make: Callable[[], N], args: list[str] | None) -> int:
-    """Run a node until SIGINT or SIGTERM, callbacks in a thread beside it; returns the exit status.
+    Its `run` has the main thread; callbacks come in a thread beside it.
 
     Signals only set an event: ROS stays up until the node has closed, so it can still say what it does.
 
@@ -56,23 +53,32 @@ def run_node(name: str, make: Callable[[], N], args: list[str] | None) -> int:
         return 2
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    spinning = threading.Thread(target=_spin, args=(executor, stop), name="executor", daemon=True)
+    errors: list[Exception] = []
+    spinning = threading.Thread(target=_spin, args=(executor, stop, errors), name="executor", daemon=True)
     spinning.start()
     try:
         node.run(stop)
-        status = 0
-    except Exception as error:  # whatever it is, the motors have to be damped and the files closed
-        print(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
-        status = 1
-    finally:
-        executor.shutdown()
-        spinning.join(timeout=2.0)
+    except Exception as error:  # whatever it is, motors have to be damped and files closed
+        errors.append(error)
+    executor.shutdown()
+    spinning.join(timeout=2.0)
+    try:
         node.close()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return status
+    except Exception as error:
+        errors.append(error)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    for error in errors:
+        print(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1 if errors else 0
 
 
-def _spin(executor: SingleThreadedExecutor, stop: threading.Event) -> None:
-    with contextlib.suppress(ExternalShutdownException, ROSInterruptException):
+def _spin(executor: SingleThreadedExecutor, stop: threading.Event, errors: list[Exception]) -> None:
+    try:
         executor.spin()
+    except ExternalShutdownException:
+        pass
+    except Exception as error:  # of a callback: without callbacks the node is deaf, so it ends
+        errors.append(error)
+    finally:
+        stop.set()

@@ -1,0 +1,345 @@
+"""Robot node: a driver behind the standard topics, with the safety supervisor in front of its motors.
+
+    ros2 run dara_ros robot_node --ros-args -p world:=obstructive -p mode:=lock_step
+
+Publishes joint_states, imu/data, foot_contacts, odom (one stamp each period), sent_commands, ~/state, and
+/clock where the robot is simulated; obeys joint_commands while walking, and the services ~/stand, ~/sit,
+~/damp, ~/estop, ~/reset, ~/enable, in a simulation also ~/restart.
+
+In real time the loop keeps absolute deadlines: state out, wait for its answer, motors, sleep till the next
+deadline. In lock-step (simulation only) every walking period waits for the answer to its state, as
+`sim.environment.WalkingEnv` does, and time stands still while nobody walks.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+import threading
+import time
+from typing import Any, Protocol
+
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from . import messages, qos
+from .diagnostics import Durations, publish_diagnostics, summary
+from .errors import UserError
+from .hardware.driver import Driver
+from .hardware.robot import Robot
+from .hardware.safety import Mode, fault
+from .hardware.spec import RobotSpec, load_robot
+from .hardware.state import JointCommand, RobotState
+from .messages import SentCommand
+from .parameters import Parameter, declare
+from .running import run_node
+
+REPUBLISH = 0.05  # s of wall clock between two publications of one state while time stands still
+MARGIN = 0.1  # of a control period, kept for the motors when waiting for an answer
+MOVING = (Mode.STANDING_UP, Mode.SITTING_DOWN)
+REAL_TIME, LOCK_STEP = "real_time", "lock_step"
+
+PARAMETERS = (
+    Parameter("robot", "a1", "robot by name, or its YAML file", read_only=True),
+    Parameter("driver", "pybullet", "pybullet, or an entry point of group dara_ros.drivers", read_only=True),
+    Parameter("world", "flat", "simulated world by name, or its YAML file", read_only=True),
+    Parameter("seed", 0, "seed of the simulated world; ~/restart takes the current one", 0, 2**31 - 1),
+    Parameter("mode", REAL_TIME, f"{REAL_TIME}, or {LOCK_STEP} (simulation only)", read_only=True),
+    Parameter("answer_timeout", 1.0, "s that a period waits for its command in lock-step", 0.01, 60.0),
+    Parameter("walk_steps", 0, "control periods after which a walk ends by itself; 0: never", 0, 10**9),
+)
+
+
+class Simulation(Driver, Protocol):
+    """What a simulated robot can do beyond a Driver."""
+
+    def restart(self, seed: int, stamp: int = 0) -> None:
+        """Put the robot back to its start; the clock shows `stamp` (ns)."""
+
+
+class RobotNode(Node):
+    """Hosts one robot. `run` is the control loop; services and commands come in another thread.
+
+    `_changed` guards everything below it: the loop holds it while it works and lets go while it waits.
+
+    Raises:
+        UserError: a parameter is wrong.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("robot_node")
+        declare(self, PARAMETERS)
+        self._spec = load_robot(self._parameter("robot"))
+        self._lock_step = self._parameter("mode") == LOCK_STEP
+        self._changed = threading.Condition()
+        self._driver = make_driver(
+            self._parameter("driver"), self._spec, self._parameter("world"), self._parameter("seed")
+        )
+        self._simulated = hasattr(self._driver, "restart")
+        if self._parameter("mode") not in (REAL_TIME, LOCK_STEP):
+            raise UserError(
+                f"mode '{self._parameter('mode')}' does not exist; use {REAL_TIME} or {LOCK_STEP}"
+            )
+        if self._lock_step and not self._simulated:
+            raise UserError(
+                f"driver {self._parameter('driver')} cannot wait for commands; use mode {REAL_TIME}"
+            )
+        self._robot = Robot(self._spec, self._driver)
+        self._state: RobotState | None = None  # the one that the current period begins with
+        self._command: JointCommand | None = None  # the newest that arrived
+        self._mode: Mode | None = None  # as last published
+        self._walk = -1  # number of the current or last walk
+        self._steps = 0  # control periods of it
+        self._settled = 0  # stamp until which a robot that has just walked is given time to stand still
+        self._deadline = 0.0
+        self._figures = {"ticks": 0, "late": 0, "clamps": 0, "overruns": 0, "commands": 0, "refused": 0}
+        self._loop, self._answer, self._jitter = Durations(), Durations(), Durations()
+        self._make_interface()
+
+    def _make_interface(self) -> None:
+        self._publishers_by_topic = {
+            topic: self.create_publisher(kind, topic, qos.SENSOR)
+            for topic, kind in messages.MESSAGE_TYPES.items()
+        }
+        self._sent_publisher = self.create_publisher(JointState, messages.SENT_COMMANDS, qos.COMMAND)
+        self._mode_publisher = self.create_publisher(String, "~/state", qos.STATE)
+        self._clock_publisher = (
+            self.create_publisher(Clock, "/clock", qos.SENSOR) if self._simulated else None
+        )
+        self.create_subscription(JointState, messages.JOINT_COMMANDS, self._on_command, qos.COMMAND)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        services = {"stand": self._stand, "sit": self._sit, "reset": self._reset}
+        services |= {"damp": self._damp, "estop": self._estop}
+        if self._simulated:
+            services["restart"] = self._restart
+        for name, request in services.items():
+            self.create_service(Trigger, f"~/{name}", _guarded(self, request))
+        publish_diagnostics(self, self._describe)
+
+    def _parameter(self, name: str) -> Any:
+        return self.get_parameter(name).value
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event) -> None:
+        """The control loop, until `stop` is set."""
+        period = self._lock_step_period if self._lock_step else self._real_time_period
+        with self._changed:
+            self._driver.open()
+            self._publish_mode()
+            self._deadline = time.monotonic()
+            while not stop.is_set():
+                period(stop)
+
+    def close(self) -> None:
+        """Damp the motors and leave the robot, whatever has happened."""
+        try:
+            self._driver.damp()
+        finally:
+            self._driver.close()
+        with self._changed:
+            self._robot.supervisor.damp("the robot node was stopped")
+            self._publish_mode()
+        self.get_logger().info(f"stopped: {summary(self._describe()[1])}")
+
+    # -- one control period ---------------------------------------------------------------------------------
+
+    def _real_time_period(self, stop: threading.Event) -> None:
+        begin = time.monotonic()
+        self._jitter.add(1e3 * (begin - self._deadline))
+        state = self._publish_state()
+        answer_by = self._deadline + (1.0 - MARGIN) * self._spec.control_period
+        self._wait_for_answer(state, answer_by, stop)
+        self._tick(state)
+        self._loop.add(1e3 * (time.monotonic() - begin))
+        self._sleep(stop)
+
+    def _lock_step_period(self, stop: threading.Event) -> None:
+        begin = time.monotonic()
+        state = self._publish_state()
+        if self._stands_still(state):
+            self._changed.wait(REPUBLISH)
+            return
+        self._wait_for_answer(state, begin + self._parameter("answer_timeout"), stop)
+        self._tick(state)
+        self._loop.add(1e3 * (time.monotonic() - begin))
+
+    def _stands_still(self, state: RobotState) -> bool:
+        mode = self._robot.supervisor.mode
+        return mode not in (*MOVING, Mode.WALKING) and state.stamp >= self._settled
+
+    def _wait_for_answer(self, state: RobotState, until: float, stop: threading.Event) -> None:
+        """Wait for the command that answers `state`; not where the supervisor will damp the motors anyway."""
+        if self._robot.supervisor.mode is not Mode.WALKING or fault(self._spec, state):
+            return
+        begin = time.monotonic()
+        while not (self._command is not None and self._command.stamp == state.stamp):
+            remaining = until - time.monotonic()
+            walking = self._robot.supervisor.mode is Mode.WALKING and self._state is state
+            if remaining <= 0 or not walking or stop.is_set():
+                return
+            if not self._changed.wait(min(remaining, REPUBLISH)) and self._lock_step:
+                self._publish_state()
+        self._answer.add(1e3 * (time.monotonic() - begin))
+
+    def _tick(self, state: RobotState) -> None:
+        """Supervise, and drive the motors for one period; nothing where ~/restart took the state away."""
+        if self._state is not state:
+            return
+        command = self._command
+        decision = self._robot.tick(state, command)
+        self._figures["ticks"] += 1
+        if decision.mode is Mode.WALKING:
+            in_time = command is not None and command.stamp == state.stamp
+            positions = decision.motors.positions
+            sent = SentCommand(state.stamp, positions, self._walk, self._steps, in_time)
+            self._sent_publisher.publish(messages.sent_message(self._spec, sent))
+            self._steps += 1
+            self._figures["late"] += not in_time
+            self._figures["clamps"] += decision.clamped
+            if self._steps == self._parameter("walk_steps"):
+                self._robot.supervisor.enable(False)
+        self._publish_mode()
+
+    def _sleep(self, stop: threading.Event) -> None:
+        """Wait for the next deadline; one that was missed is counted, and never caught up in a burst."""
+        period = self._spec.control_period
+        self._deadline += period
+        behind = time.monotonic() - self._deadline
+        if behind > 0:
+            self._figures["overruns"] += 1
+            self._deadline += period * (behind // period + 1)
+        while (remaining := self._deadline - time.monotonic()) > 0 and not stop.is_set():
+            self._changed.wait(remaining)
+
+    # -- topics ---------------------------------------------------------------------------------------------
+
+    def _publish_state(self) -> RobotState:
+        """Read the robot and publish what it says."""
+        self._state = state = self._driver.read()
+        publishers = self._publishers_by_topic
+        if self._clock_publisher is not None:
+            self._clock_publisher.publish(Clock(clock=messages.stamp_message(state.stamp)))
+        publishers[messages.JOINT_STATES].publish(messages.joint_states_message(self._spec, state))
+        publishers[messages.IMU].publish(messages.imu_message(state))
+        publishers[messages.FOOT_CONTACTS].publish(messages.foot_contacts_message(state))
+        if state.position is not None:
+            publishers[messages.ODOM].publish(messages.odometry_message(self._spec, state))
+        return state
+
+    def _publish_mode(self) -> None:
+        """Publish the supervisor's state where it has changed: before the next state, so that who answers
+        states knows first."""
+        supervisor = self._robot.supervisor
+        if supervisor.mode is self._mode:
+            return
+        if self._mode is Mode.WALKING and self._state is not None:
+            self._settled = self._state.stamp + round(1e9 * self._spec.gait.period)
+        self._mode = supervisor.mode
+        self._mode_publisher.publish(String(data=supervisor.mode.value))
+        if supervisor.mode is Mode.DAMPED:
+            self.get_logger().error(f"damped: {supervisor.reason}")
+
+    def _on_command(self, message: JointState) -> None:
+        try:
+            command = messages.parse_command(self._spec, message)
+        except UserError as error:
+            self._figures["refused"] += 1
+            self.get_logger().error(f"command ignored: {error}", throttle_duration_sec=1.0)
+            return
+        with self._changed:
+            self._command = command
+            self._figures["commands"] += 1
+            self._changed.notify()
+
+    # -- services: each request returns an empty string, or why it is refused -------------------------------
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        return _guarded(self, lambda: self._enable(request.data))(request, response)
+
+    def _stand(self) -> str:
+        return self._robot.supervisor.stand()
+
+    def _sit(self) -> str:
+        return self._robot.supervisor.sit()
+
+    def _reset(self) -> str:
+        return self._robot.supervisor.reset()
+
+    def _enable(self, walk: bool) -> str:
+        refusal = self._robot.supervisor.enable(walk)
+        if walk and not refusal:
+            self._walk, self._steps, self._command = self._walk + 1, 0, None
+        return refusal
+
+    def _damp(self) -> str:
+        self._robot.supervisor.damp("on request")
+        return ""
+
+    def _estop(self) -> str:
+        self._robot.supervisor.damp("emergency stop")
+        self._driver.damp()  # now, not at the end of the period
+        return ""
+
+    def _restart(self) -> str:
+        """A new beginning in a simulated world: time goes on, at the beginning of a gait period."""
+        gait = round(1e9 * self._spec.gait.period)
+        stamp = 0 if self._state is None else gait * (self._state.stamp // gait + 1)
+        self._driver.restart(self._parameter("seed"), stamp)
+        self._robot = Robot(self._spec, self._driver)
+        self._state, self._command, self._settled = None, None, 0
+        return ""
+
+    # -- diagnostics ----------------------------------------------------------------------------------------
+
+    def _describe(self) -> tuple[str, dict[str, Any]]:
+        supervisor = self._robot.supervisor
+        figures = {"mode": supervisor.mode.value, **self._figures}
+        figures |= self._loop.figures("period_ms") | self._answer.figures("answer_ms")
+        if not self._lock_step:
+            figures |= self._jitter.figures("jitter_ms")
+        return supervisor.reason, figures
+
+
+def _guarded(node: RobotNode, request: Any) -> Any:
+    """A Trigger or SetBool callback that makes `request` between two periods of the loop."""
+
+    def respond(_: Any, response: Any) -> Any:
+        with node._changed:
+            response.message = request()
+            response.success = not response.message
+            node._publish_mode()
+            node._changed.notify()
+        return response
+
+    return respond
+
+
+def make_driver(name: str, spec: RobotSpec, world: str, seed: int) -> Driver:
+    """The driver called `name`: pybullet, or one of the entry point group `dara_ros.drivers`.
+
+    Raises:
+        UserError: there is none, or the world or robot does not suit it.
+    """
+    if name == "pybullet":
+        from .sim.simulator import PyBulletDriver
+        from .sim.world import load_world
+
+        return PyBulletDriver(spec, load_world(world), seed)
+    found = importlib.metadata.entry_points(group="dara_ros.drivers")
+    if name not in found.names:
+        known = ", ".join(sorted({"pybullet", *found.names}))
+        raise UserError(f"driver '{name}' does not exist; known drivers: {known}")
+    return found[name].load()(spec)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM. Exit status."""
+    return run_node("robot_node", RobotNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""From what the robot and its controller say to the transitions of the MDP.
+
+Pure: no ROS, no clock, no file. Everything is paired by stamp: row k is state k, the command that answers
+it, what the motors were sent, and state k + 1 exactly one control period later. Messages of one topic keep
+their order, so a stamp is lost as soon as a newer one has come on the same topic; nothing waits for a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .hardware.safety import fault
+from .hardware.state import Array, JointCommand, RobotState
+from .hardware.task import ACTION_SIZE, WINDOW, Walk, WalkingTask
+from .messages import SentCommand
+from .policies.dataset_format import Transition
+
+MOST_RECORDS = 200  # control periods that wait for their missing parts
+ROUNDING = 1e-9  # of an action: an inverse that is off the bounds by no more was on them
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One row. `first`: it begins an episode, so the row before it is cut (a timeout, unless terminal)."""
+
+    transition: Transition
+    first: bool
+
+
+@dataclass(eq=False)
+class _Record:
+    """What is known of one control period."""
+
+    state: RobotState | None = None
+    receive_time: int = 0
+    command: JointCommand | None = None
+    sent: SentCommand | None = None
+
+
+class TransitionBuilder:
+    """Turns states, commands and sent commands, in any order between topics, into steps.
+
+    A lost message ends the episode; the walk goes on in a new one as soon as all that an observation and a
+    reward remember (WINDOW periods) has been seen again. A period whose command came late is left out: its
+    action is not what moved the robot. Of a walk whose beginning was not seen nothing is used, since its
+    heading is unknown.
+
+    Attributes:
+        lost: periods of a walk that a lost message cost.
+        late: periods of a walk in which the robot acted on an older command.
+    """
+
+    def __init__(self, task: WalkingTask) -> None:
+        self.lost = 0
+        self.late = 0
+        self._task = task
+        self._period = task.spec.period_ns
+        self._clear()
+
+    def _clear(self) -> None:
+        self._records: dict[int, _Record] = {}
+        self._newest = {"state": -1, "command": -1, "sent": -1}
+        self._done = -1  # no older period is looked at any more
+        self._number: int | None = None  # of the walk below
+        self._walk: Walk | None = None  # at the state of stamp `_expected`; None: of no use
+        self._expected = -1
+        self._origin = 0.0  # m along the heading, where the walk began
+        self._unknown = 0  # periods until the walk's memory is whole again
+        self._first = True
+
+    # -- what comes in --------------------------------------------------------------------------------------
+
+    def add_state(self, state: RobotState, receive_time: int) -> None:
+        """A complete state with its position, and when it came (ns of wall clock)."""
+        record = self._record("state", state.stamp)
+        if record is not None and record.state is None:
+            record.state, record.receive_time = state, receive_time
+
+    def add_command(self, command: JointCommand) -> None:
+        """What the controller asked for."""
+        record = self._record("command", command.stamp)
+        if record is not None and record.command is None:
+            record.command = command
+
+    def add_sent(self, sent: SentCommand) -> None:
+        """What the motors were sent."""
+        record = self._record("sent", sent.stamp)
+        if record is not None and record.sent is None:
+            record.sent = sent
+
+    def skip_walk(self) -> None:
+        """Use nothing more of the walk that goes on."""
+        self._walk = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a period of a walk still waits for a part."""
+        return any(record.sent is not None for record in self._records.values())
+
+    def _record(self, topic: str, stamp: int) -> _Record | None:
+        if stamp < self._done - MOST_RECORDS * self._period:
+            self._clear()  # the robot node was started anew: its clock began again
+        if stamp <= self._done:
+            return None
+        self._newest[topic] = max(self._newest[topic], stamp)
+        return self._records.setdefault(stamp, _Record())
+
+    # -- what comes out -------------------------------------------------------------------------------------
+
+    def take(self) -> Iterator[Step]:
+        """The steps that are complete by now, in order."""
+        while self._records:
+            stamp = min(self._records)
+            record = self._records[stamp]
+            following = self._records.get(stamp + self._period, _Record()).state
+            missing = self._missing(stamp, record, following)
+            hopeful = all(self._newest[topic] <= last for topic, last in missing.items())
+            if missing and hopeful and len(self._records) <= MOST_RECORDS:
+                return
+            del self._records[stamp]
+            self._done = stamp
+            if not missing:
+                step = self._step(record, following)
+                if step is not None:
+                    yield step
+            elif record.sent is not None:
+                self._lose(record.sent)
+
+    def _missing(self, stamp: int, record: _Record, following: RobotState | None) -> dict[str, int]:
+        """Topics whose part is not there, with its stamp."""
+        missing = {}
+        if record.sent is None:
+            missing["sent"] = stamp
+        if record.command is None:
+            missing["command"] = stamp
+        if record.state is None:
+            missing["state"] = stamp
+        elif following is None:
+            missing["state"] = stamp + self._period
+        return missing
+
+    def _lose(self, sent: SentCommand) -> None:
+        self.lost += 1
+        self._first = True
+        if sent.walk != self._number:
+            self._number, self._walk = sent.walk, None
+
+    def _step(self, record: _Record, following: RobotState) -> Step | None:
+        """One period of a walk of which everything is known."""
+        state, command, sent = record.state, record.command, record.sent
+        if sent.walk != self._number:
+            self._begin(sent, state)
+        elif self._walk is not None and state.stamp != self._expected:
+            self._resume(state)
+        if self._walk is None:
+            return None
+        walk, task = self._walk, self._task
+        action = _within_bounds(task.action(walk, state, command))
+        self._walk = after = task.advance(walk, action, following)
+        self._expected = following.stamp
+        reason = fault(task.spec, following)
+        if reason:
+            self._walk = None  # a fall ends the walk, though the robot takes one more period to damp
+        if not sent.in_time:
+            self.late += 1
+            self._first = True
+            return None
+        if self._unknown > 0:
+            self._unknown -= 1
+            return None
+        transition = Transition(
+            observation=task.observation(walk, state),
+            action=action,
+            reward=task.reward(after, following, bool(reason)),
+            next_observation=task.observation(after, following),
+            terminal=bool(reason),
+            infos={
+                "stamp": state.stamp,
+                "receive_time": record.receive_time,
+                "requested_command": command.positions,
+                "sent_command": sent.positions,
+                "base_position": following.position,
+                "forward": after.forward[-1] - self._origin,
+            },
+        )
+        first, self._first = self._first, False
+        return Step(transition, first)
+
+    def _begin(self, sent: SentCommand, state: RobotState) -> None:
+        """A new walk, if this is its first period."""
+        self._number, self._first, self._unknown = sent.walk, True, 0
+        self._walk = self._task.begin(state) if sent.step == 0 else None
+        if self._walk is not None:
+            self._origin = self._walk.forward[-1]
+
+    def _resume(self, state: RobotState) -> None:
+        """Go on after a gap: the heading is known, and everything else will be after WINDOW periods."""
+        forgotten = replace(self._walk, forward=())
+        self._walk = self._task.advance(forgotten, np.zeros(ACTION_SIZE), state)
+        self._first, self._unknown = True, WINDOW
+
+
+def _within_bounds(action: Array) -> Array:
+    clipped = np.clip(action, -1.0, 1.0)
+    return np.where(np.abs(action - clipped) <= ROUNDING, clipped, action)
