@@ -9,9 +9,7 @@ Parameters are read by ~/start: set others and start again, as often as you like
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
 import sys
 import threading
 import time
@@ -19,20 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rclpy
 import yaml
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from . import qos
+from .diagnostics import Figures, publish_diagnostics
 from .errors import UserError
+from .parameters import Parameter, declare
+from .running import run_node
 
 if TYPE_CHECKING:  # they need torch: without it, `main` ends with one line
     from .policies.train_config import TrainConfig
@@ -41,31 +35,23 @@ if TYPE_CHECKING:  # they need torch: without it, `main` ends with one line
 IDLE, TRAINING, DONE, CANCELLED, FAILED = "idle", "training", "done", "cancelled", "failed"
 PROGRESS_PERIOD = 0.2  # s between two messages on ~/progress within one stage
 CHECK_TIMEOUT = 20.0  # s that ~/start waits for the files to be opened and compared
-LATCHED = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
-
-#: name, default, what it is; the range follows from `_RANGES`.
 PARAMETERS = (
-    ("source", "", "data set file of the source domain (HDF5)"),
-    ("target", "", "data set file of the target domain (HDF5)"),
-    ("out", "", "directory for policy.onnx, figures.json, checkpoints and TensorBoard scalars"),
-    ("algorithm", "bcq", "offline RL algorithm"),
-    ("eta", 0.1, "weight of delta_r in the source's rewards; 0: no augmentation"),
-    ("mix", -1.0, "fraction of target rows in a batch; -1: proportional to the file sizes"),
-    ("steps", 100_000, "gradient steps"),
-    ("seed", 0, "seed of everything random"),
-    ("threads", 1, "torch threads"),
-    ("resume", False, "go on from the checkpoint in `out`"),
-    ("settings", "", "YAML file with further settings, as the config.yaml of a run; parameters win over it"),
+    Parameter("source", "", "data set file of the source domain (HDF5)"),
+    Parameter("target", "", "data set file of the target domain (HDF5)"),
+    Parameter("out", "", "directory for policy.onnx, figures.json, checkpoints and TensorBoard scalars"),
+    Parameter("algorithm", "bcq", "offline RL algorithm"),
+    Parameter("eta", 0.1, "weight of delta_r in the source's rewards; 0: no augmentation", 0.0, 1e3),
+    Parameter(
+        "mix", -1.0, "fraction of target rows in a batch; -1: as the file sizes are", -1.0, 1.0
+    ),
+    Parameter("steps", 100_000, "gradient steps", 1, 10**9),
+    Parameter("seed", 0, "seed of everything random", 0, 2**31 - 1),
+    Parameter("threads", 1, "torch threads", 1, 1024),
+    Parameter("resume", False, "go on from the checkpoint in `out`"),
+    Parameter(
+        "settings", "", "YAML file with further settings, like a config.yaml; parameters win over it"
+    ),
 )
-_RANGES: dict[str, dict[str, Any]] = {
-    "eta": {"floating_point_range": [FloatingPointRange(from_value=0.0, to_value=1e3)]},
-    "mix": {"floating_point_range": [FloatingPointRange(from_value=-1.0, to_value=1.0)]},
-    "steps": {"integer_range": [IntegerRange(from_value=1, to_value=10**9)]},
-    "seed": {"integer_range": [IntegerRange(from_value=0, to_value=2**31 - 1)]},
-    "threads": {"integer_range": [IntegerRange(from_value=1, to_value=1024)]},
-}
 
 
 class OfflineNode(Node):
@@ -78,24 +64,23 @@ class OfflineNode(Node):
 
     def __init__(self) -> None:
         super().__init__("offline_node")
-        for name, default, description in PARAMETERS:
-            descriptor = ParameterDescriptor(description=description, **_RANGES.get(name, {}))
-            self.declare_parameter(name, default, descriptor)
-        self._progress_publisher = self.create_publisher(String, "~/progress", LATCHED)
-        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        declare(self, PARAMETERS)
+        self._progress_publisher = self.create_publisher(String, "~/progress", qos.STATE)
         self.create_service(Trigger, "~/start", self._on_start)
         self.create_service(Trigger, "~/cancel", self._on_cancel)
-        # Wall time: where use_sim_time is set, simulated time may stand still while it trains.
-        self.create_timer(1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        publish_diagnostics(self, self._describe)
         self._training: _Training | None = None
         self._publish({"state": IDLE})
+
+    def run(self, stop: threading.Event) -> None:
+        """Training has a thread of its own, and all else is in callbacks."""
+        stop.wait()
 
     def close(self) -> None:
         """Cancel a training that runs, and wait until its checkpoint is written."""
         if self._training is not None:
             self._training.cancel()
             self._training.join()
-        self.destroy_node()
 
     # -- services --------------------------------------------------------------------------------------
 
@@ -130,7 +115,7 @@ class OfflineNode(Node):
         """
         from .policies.train_config import TrainConfig
 
-        values = {name: self.get_parameter(name).value for name, _, _ in PARAMETERS}
+        values = {parameter.name: self.get_parameter(parameter.name).value for parameter in PARAMETERS}
         for name in ("source", "target", "out"):
             if not values[name]:
                 raise UserError(f"parameter {name} is empty; set it, then start again")
@@ -144,22 +129,10 @@ class OfflineNode(Node):
     def _publish(self, progress: dict[str, Any]) -> None:
         self._progress_publisher.publish(String(data=json.dumps(progress)))
 
-    def _publish_diagnostics(self) -> None:
+    def _describe(self) -> tuple[str, Figures]:
         progress = self._training.progress if self._training is not None else {"state": IDLE}
-        failed = progress["state"] == FAILED
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.ERROR if failed else DiagnosticStatus.OK,
-            name=self.get_fully_qualified_name().lstrip("/"),
-            message=progress.get("message") or progress["state"],
-            values=[
-                KeyValue(key=key, value=str(value))
-                for key, value in progress.items()
-                if key not in ("figures", "message")
-            ],
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics_publisher.publish(message)
+        figures = {key: value for key, value in progress.items() if key not in ("figures", "message")}
+        return progress["message"] if progress["state"] == FAILED else "", figures
 
 
 class _Training:
@@ -241,40 +214,18 @@ def _read_settings(path: str) -> dict[str, Any]:
     return settings
 
 
-def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; a training that runs leaves its checkpoint. Exit status."""
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = OfflineNode()
-    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-        print(f"offline_node: {error}", file=sys.stderr)
-        rclpy.shutdown()
-        return 2
+def _make() -> OfflineNode:
+    node = OfflineNode()
     try:
         from .policies import training  # noqa: F401  (takes seconds; the first ~/start shall not)
     except ImportError as error:
-        print(f"offline_node: {error}; run: pip install 'dara_ros[train]'", file=sys.stderr)
-        rclpy.shutdown()
-        return 1
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    spinning = threading.Thread(target=_spin, args=(executor,), name="executor")
-    spinning.start()
-    stop.wait()
-    node.get_logger().info("stopping")
-    executor.shutdown()
-    spinning.join()
-    node.close()
-    rclpy.shutdown()
-    return 0
+        raise UserError(f"{error}; run: pip install 'dara_ros[train]'") from error
+    return node
 
 
-def _spin(executor: SingleThreadedExecutor) -> None:
-    with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; a training that runs leaves its checkpoint. Exit status."""
+    return run_node("offline_node", _make, args)
 
 
 if __name__ == "__main__":

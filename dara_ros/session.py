@@ -144,7 +144,7 @@ class RobotClient:
 
         def arrived() -> bool:
             if self.mode is Mode.DAMPED and Mode.DAMPED not in modes:
-                raise Refused(f"the robot is damped: {self._errors.get(ROBOT, 'see its log')}")
+                raise Refused(f"robot node: {self._errors.get(ROBOT, 'damped; its log says why')}")
             return self.mode in modes
 
         self._wait(arrived, timeout, lambda: f"the robot is not {' or '.join(m.value for m in modes)}")
@@ -193,6 +193,7 @@ class RobotClient:
 
     def restart(self, seed: int) -> None:
         """Put a simulated robot back to its start, everything drawn anew from `seed`; it is passive then."""
+        self._errors.pop(ROBOT, None)
         self.set_parameters(ROBOT, {"seed": seed})
         self.trigger(ROBOT, "restart")
         self._wait(lambda: self.mode is Mode.PASSIVE, CALL_TIMEOUT, lambda: "the robot has not restarted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
-pytest.importorskip("torch")
+if importlib.util.find_spec("torch") is None:
+    pytest.skip("PyTorch is not installed", allow_module_level=True)
 
 import yaml
 
@@ -31,6 +33,7 @@ TASK = {
     "observation": [{"name": "x", "size": 3, "scale": 1.0, "unit": "1"}],
 }
 SMALL = {
+    "log_interval": 10,
     "classifiers": {"hidden": [16, 16], "max_steps": 50},
     "bcq": {
         "critic_hidden": [16, 16],
