@@ -256,7 +256,7 @@ class BCQ:
         target = critic_target(
             decoder,
             self.perturbation_target.frozen(dtype),
-            self.critic_target.frozen(dtype),
+            self.critic_target.frozen(dtype, exact_output=True),
             batch,
             noise,
             config,

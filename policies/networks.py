@@ -61,14 +61,16 @@ class Mlp:
         """theta' <- tau * theta + (1 - tau) * theta'."""
         self.flat.lerp_(online.flat, tau)
 
-    def frozen(self, dtype: torch.dtype = torch.float32) -> list[Layer]:
-        """The layers without gradients, all but the last cast to `dtype`.
+    def frozen(self, dtype: torch.dtype = torch.float32, exact_output: bool = False) -> list[Layer]:
+        """The layers without gradients, cast to `dtype`.
 
-        The last layer stays float32: it is too narrow for a cast to pay, and its answer is compared and
-        subtracted, where bfloat16's three digits would show.
+        Args:
+            dtype: float32 or bfloat16.
+            exact_output: leave the last layer float32, for answers that are compared and subtracted, where
+                bfloat16's three digits would show.
         """
         layers = self._views(self.flat.to(dtype))
-        return layers if dtype == torch.float32 else [*layers[:-1], self._views(self.flat)[-1]]
+        return [*layers[:-1], self._views(self.flat)[-1]] if exact_output else layers
 
     def _place(self) -> tuple[list[tuple[int, tuple[int, ...]]], int]:
         """Offset and shape of every weight and bias in `flat`, and its length."""
@@ -160,7 +162,10 @@ def _bfloat16_mlp(layers: Sequence[Layer], states: Tensor, others: Tensor) -> Te
 def _bfloat16_layers(layers: Sequence[Layer], hidden: Tensor) -> Tensor:
     for weight, bias in layers[:-1]:
         hidden = torch.ops.mkldnn._linear_pointwise(hidden, weight.T, bias.view(-1), "relu", [], "")
-    return affine(layers[-1], hidden.float())
+    weight, bias = layers[-1]
+    if weight.dtype == torch.float32:
+        return affine((weight, bias), hidden.float())
+    return torch.ops.mkldnn._linear_pointwise(hidden, weight.T, bias.view(-1), "none", [], "").float()
 
 
 def frozen_dtype_of_this_machine() -> torch.dtype:
