@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,8 @@ class PyBulletDriver:
             (joint.max_torque, joint.max_velocity, 1.0 / (fade * joint.max_velocity)) for joint in spec.joints
         ]
         self._seed = seed
-        self._client: BulletClient | None = None
+        self._motors = MotorCommand(spec.stand_pose, 0.0, 0.0)
+        self._client: Any = None  # BulletClient while open; it has no types
 
     # -- Driver ----------------------------------------------------------------------------------------
 
@@ -110,7 +112,8 @@ class PyBulletDriver:
 
     def picture(self, width: int = 320, height: int = 240) -> np.ndarray:
         """A picture (height, width, 3) uint8 that follows the robot from the side."""
-        target = self.state.position * (1.0, 1.0, 0.0) + (0.0, 0.0, 0.15)
+        (x, y, _), _ = self._client.getBasePositionAndOrientation(self._robot)
+        target = np.array((x, y, 0.15))
         view = pybullet.computeViewMatrix(target + (0.6, -1.3, 0.6), target, (0.0, 0.0, 1.0))
         lens = pybullet.computeProjectionMatrixFOV(50.0, width / height, 0.05, 20.0)
         image = self._client.getCameraImage(
@@ -131,7 +134,6 @@ class PyBulletDriver:
         )
         floor = client.createMultiBody(0.0, client.createCollisionShape(pybullet.GEOM_PLANE))
         client.changeDynamics(floor, TRUNK, lateralFriction=self.world.ground_friction)
-        self._floor = floor
         self._load_robot()
         self.obstacles = Obstacles(client, self.world)
 
