@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
@@ -39,7 +40,8 @@ from .transitions import TransitionBuilder
 
 TICK = 0.05  # s between two looks at what time alone decides
 QUIET = 0.5  # s after its end in which a walk's last messages come
-STOP_PATIENCE = 2.0  # s that ~/stop waits for messages on their way
+STOP_DELAY = 0.2  # s without a word of the last walk after which ~/stop takes it for complete
+STOP_PATIENCE = 10.0  # s that ~/stop waits for that
 
 PARAMETERS = (
     Parameter("out", "", "HDF5 file that ~/start makes; an existing one is refused"),
@@ -69,7 +71,8 @@ class LoggerNode(Node):
         self._assembler = StateAssembler(*messages.MESSAGE_TYPES)
         self._writer: DataSetWriter | None = None
         self._stopping: Future | None = None
-        self._stop_until = 0.0
+        self._stop_asked = 0.0
+        self._heard = 0.0  # when the last message about a walk was looked at
         self._walking = False
         self._walks = 0  # counted by the robot's mode: used only without sent_commands
         self._steps = 0
@@ -91,7 +94,8 @@ class LoggerNode(Node):
             callback = partial(self._parsed, partial(self._on_part, topic))
             self.create_subscription(kind, topic, callback, qos.LOGGED_SENSOR)
         self.create_service(Trigger, "~/start", self._on_start)
-        self.create_service(Trigger, "~/stop", self._on_stop)
+        # Its callback waits for messages, whose callbacks must not wait for it.
+        self.create_service(Trigger, "~/stop", self._on_stop, callback_group=ReentrantCallbackGroup())
         self.create_service(Trigger, "~/discard", self._on_discard)
         self.create_timer(TICK, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
         publish_diagnostics(self, self._describe)
@@ -144,9 +148,14 @@ class LoggerNode(Node):
             if not self._walking and time.monotonic() - self._walked > QUIET and not self._builder.waiting:
                 self._writer.end_episode()
             self._writer.flush()
-        waited = time.monotonic() > self._stop_until
-        if self._stopping is not None and (waited or not self._builder.waiting):
+        if self._stopping is not None and self._all_has_come():
             self._stopping.set_result(None)
+
+    def _all_has_come(self) -> bool:
+        """Whether ~/stop may close the file: within a walk at once, else when the walk is complete."""
+        now = time.monotonic()
+        quiet = now - max(self._stop_asked, self._heard) > STOP_DELAY and not self._builder.waiting
+        return self._walking or quiet or now - self._stop_asked > STOP_PATIENCE
 
     # -- topics ---------------------------------------------------------------------------------------------
 
@@ -176,6 +185,7 @@ class LoggerNode(Node):
     def _on_command(self, message: JointState) -> None:
         command = messages.parse_command(self._spec, message)
         self._builder.add_command(command)
+        self._heard = time.monotonic()
         if self._walking and self.count_publishers(messages.SENT_COMMANDS) == 0:
             self._builder.add_sent(self._as_sent(command))
 
@@ -186,6 +196,7 @@ class LoggerNode(Node):
 
     def _on_sent(self, message: JointState) -> None:
         self._builder.add_sent(messages.parse_sent(self._spec, message))
+        self._heard = time.monotonic()
 
     # -- services -------------------------------------------------------------------------------------------
 
@@ -206,7 +217,7 @@ class LoggerNode(Node):
         if self._writer is None or self._stopping is not None:
             response.message = "nothing is being recorded; call ~/start first"
             return response
-        self._stop_until = time.monotonic() + STOP_PATIENCE
+        self._stop_asked = time.monotonic()
         self._stopping = Future()
         try:
             await self._stopping
