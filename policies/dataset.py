@@ -215,7 +215,7 @@ class DataSet:
         if column.rows < self._rows:
             raise UserError(
                 f"{self.path}: cut off, column {name} holds {column.rows} of {self._rows} rows: "
-                f"save what is left with `dara recover {self.path}`"
+                f"save what is left with `dara recover {self.path} --out NEW.h5`"
             )
         return column
 
@@ -285,23 +285,30 @@ def recover(path: str | Path, destination: str | Path) -> Recovery:
     if destination.exists():
         raise UserError(f"{destination}: exists already: choose another name for what is recovered")
     temporary = destination.with_name(destination.name + ".part")
-    with open_file(path) as file, open(path, "rb", buffering=0) as raw, damage_named(path):
-        info = info_from_attributes(file.attrs, str(path))
-        promised = _committed_rows(file, path, info)
-        columns = {name: open_column(file[name], promised, raw.fileno()) for name in _column_names(file)}
-        rows = min(column.rows for column in columns.values())
-        if rows == 0:
-            raise UserError(f"{path}: not one whole row is left: collect or record it anew")
-        with DataSetWriter(temporary, info, overwrite=True) as writer:
-            for start in range(0, rows, BLOCK_ROWS):
-                block = {
-                    name: column.read(start, min(start + BLOCK_ROWS, rows))
-                    for name, column in columns.items()
-                }
-                infos = {name[6:]: values for name, values in block.items() if name.startswith("infos/")}
-                writer.extend(*(block[name] for name in (*FLOAT_COLUMNS, *FLAG_COLUMNS)), infos=infos)
-    os.replace(temporary, destination)
+    try:
+        with open_file(path) as file, open(path, "rb", buffering=0) as raw, damage_named(path):
+            info = info_from_attributes(file.attrs, str(path))
+            promised = _committed_rows(file, path, info)
+            columns = {name: open_column(file[name], promised, raw.fileno()) for name in _column_names(file)}
+            rows = min(column.rows for column in columns.values())
+            if rows == 0:
+                raise UserError(f"{path}: not one whole row is left: collect or record it anew")
+            _copy_rows(columns, rows, info, temporary)
+        os.replace(temporary, destination)
+    finally:
+        temporary.unlink(missing_ok=True)
     return Recovery(rows, promised - rows)
+
+
+def _copy_rows(columns: dict[str, Column], rows: int, info: DataSetInfo, path: Path) -> None:
+    with DataSetWriter(path, info, overwrite=True) as writer:
+        for start in range(0, rows, BLOCK_ROWS):
+            block = {
+                name: column.read(start, min(start + BLOCK_ROWS, rows)) for name, column in columns.items()
+            }
+            core = {name: values for name, values in block.items() if not name.startswith("infos/")}
+            infos = {name[len("infos/") :]: values for name, values in block.items() if name not in core}
+            writer.extend(**core, infos=infos)
 
 
 def _committed_rows(file: h5py.File, path: Path, info: DataSetInfo) -> int:

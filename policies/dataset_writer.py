@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,6 +26,7 @@ from .dataset_format import COMMITTED_ROWS, FLAG_COLUMNS, DataSetInfo, Transitio
 CHUNK_ROWS = 1024
 # HDF5 1.10's format: the oldest with SWMR, so the oldest libraries in use can read the file.
 LIBRARY_FORMAT = ("v110", "v110")
+_SCALARS = (int, float)
 
 
 class DataSetWriter:
@@ -79,7 +81,7 @@ class DataSetWriter:
         """
         t = transition
         # The order of the columns' creation: most wanted first.
-        row = {
+        row: dict[str, Any] = {
             "observations": t.observation,
             "actions": t.action,
             "rewards": t.reward,
@@ -233,12 +235,13 @@ class DataSetWriter:
                 "every row needs the info columns of the first one"
             )
 
-    def _store(self, row: Mapping[str, object], slot: int) -> None:
+    def _store(self, row: Mapping[str, Any], slot: int) -> None:
         """Put one row into its slot, or raise; this is the hot path of :meth:`append`."""
         for name, buffer in self._buffers.items():
             value = row[name]
-            if np.shape(value) != self._shapes[name]:
-                raise self._wrong_shape(name, np.shape(value), self._shapes[name])
+            shape = _shape(value)
+            if shape != self._shapes[name]:
+                raise self._wrong_shape(name, shape, self._shapes[name])
             buffer[slot] = value
         for block in self._float_blocks:  # one look per type of float, not one per column
             if not np.isfinite(block[slot]).all():
@@ -331,6 +334,13 @@ def _make_buffers(
             buffers[name] = part.reshape(CHUNK_ROWS, *shapes[name])
         blocks.append(block)
     return buffers, blocks
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """`np.shape`, at a third of its price for what a row is made of."""
+    if isinstance(value, np.ndarray):
+        return value.shape
+    return () if isinstance(value, _SCALARS) else np.shape(value)
 
 
 def _stored_type(name: str, dtype: np.dtype) -> np.dtype:

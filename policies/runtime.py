@@ -240,7 +240,7 @@ class Policy:
         Raises:
             UserError: naming the first difference.
         """
-        here = {"robot": robot, "joint_names": joint_names, "control_period": control_period}
+        here: dict[str, Any] = {"robot": robot, "joint_names": joint_names, "control_period": control_period}
         here |= {"observation": observation, "task_hash": task_hash, "spec_hash": spec_hash}
         for name, wanted in here.items():
             if wanted is not None and (difference := _difference(getattr(self.metadata, name), wanted)):
