@@ -354,6 +354,9 @@ class BCQPolicy(nn.Module):
     decoder's first layer is one product with the state and a constant table.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         mean: Tensor,

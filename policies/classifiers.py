@@ -213,7 +213,7 @@ def balanced_moments(source: Rows, target: Rows) -> tuple[np.ndarray, np.ndarray
     """
     moments = []
     for data in (source, target):
-        total, squares = 0.0, 0.0
+        total, squares = np.zeros(1), np.zeros(1)  # one number, until the first block gives the width
         for batch in data.blocks():
             columns = features(batch).astype(np.float64)
             total, squares = total + columns.sum(0), squares + np.square(columns).sum(0)

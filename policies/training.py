@@ -285,7 +285,7 @@ def _observation_statistics(run: _Run, target_fraction: float) -> tuple[np.ndarr
     Raises:
         UserError: actions outside [-1, 1].
     """
-    total, squares = 0.0, 0.0
+    total, squares = np.zeros(run.source.observation_size), np.zeros(run.source.observation_size)
     for weight, data in ((1.0 - target_fraction, run.source), (target_fraction, run.target)):
         statistics = data.statistics()
         largest = max(-statistics["actions"].minimum.min(), statistics["actions"].maximum.max())
