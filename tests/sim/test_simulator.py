@@ -78,6 +78,8 @@ def test_height_above_the_feet_is_the_true_one(simulate: Simulate) -> None:
 
 def test_angular_velocity_is_the_change_of_attitude_in_the_body_frame(simulate: Simulate) -> None:
     driver = simulate(start={"height": 1.0})
+    leaning = pybullet.getQuaternionFromEuler((0.6, -0.4, 2.0))
+    driver._client.resetBasePositionAndOrientation(driver._robot, (0, 0, 1), leaning)
     driver._client.resetBaseVelocity(driver._robot, (0, 0, 0), (0.5, -0.3, 1.0))
     before, after = hold(driver, driver.spec.stand_pose, 2)
     turn = times(conjugate(before.orientation), after.orientation)
