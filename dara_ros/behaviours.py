@@ -62,7 +62,6 @@ def train_behaviours(
         UserError: stable-baselines3 is not installed.
     """
     from .evaluation import evaluate
-    from .policies.runtime import Policy
 
     out.mkdir(parents=True, exist_ok=True)
     paths = {}
@@ -71,13 +70,13 @@ def train_behaviours(
         _export_actor(model, world, seed, paths[steps])
     snapshots = []
     for steps, path in paths.items():
-        result = evaluate(Policy.load(path), world, SELECTION_EPISODES, SELECTION_SEED)
+        result = evaluate(path, world, SELECTION_EPISODES, SELECTION_SEED)
         snapshots.append(
             Snapshot(
                 steps,
                 float(np.mean(result.returns)),
                 float(np.mean(result.distance_m)),
-                int(np.sum(result.falls)),
+                result.falls,
             )
         )
         progress("judging snapshots", len(snapshots), len(paths))

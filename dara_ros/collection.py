@@ -14,6 +14,7 @@ import numpy as np
 from .errors import UserError
 from .hardware.spec import RobotSpec, load_robot
 from .hardware.task import WalkingTask
+from .interrupts import stop_on_interrupt
 from .policies.dataset import DataSetInfo, DataSetWriter
 from .rollouts import Setup, check, rollouts
 
@@ -55,6 +56,7 @@ def collect(
 
     Raises:
         UserError: bad arguments, `out` exists, or it cannot be written.
+        KeyboardInterrupt: after Ctrl-C, when the file is closed.
     """
     if transitions < 1:
         raise UserError(f"cannot collect {transitions} transitions; give at least 1")
@@ -62,7 +64,7 @@ def collect(
     info = data_set_info(load_robot(setup.robot), setup.world, domain, _made_by(setup, transitions, seed))
     episodes = rollouts(setup, episode_seeds(seed), workers or os.cpu_count() or 1)
     falls, distances, returns, rows = 0, [], [], 0
-    with DataSetWriter(out, info, overwrite=overwrite) as writer:
+    with DataSetWriter(out, info, overwrite=overwrite) as writer, stop_on_interrupt() as interrupted:
         try:
             for episode in episodes:
                 kept = min(len(episode), transitions - rows)
@@ -72,13 +74,15 @@ def collect(
                 distances.append(float(episode.infos["forward"][kept - 1]))
                 returns.append(float(episode.rewards[:kept].sum()))
                 progress(rows, transitions)
-                if rows == transitions:
+                if rows == transitions or interrupted():
                     break
         finally:
             episodes.close()
             if writer.rows == 0:  # interrupted before the first episode: there is nothing to keep
                 writer.close()
                 out.unlink()
+    if interrupted():
+        raise KeyboardInterrupt
     return Collected(
         str(out), rows, len(distances), falls, float(np.mean(distances)), float(np.mean(returns))
     )

@@ -9,9 +9,9 @@ import signal
 import sys
 import traceback
 from types import FrameType
-from typing import NoReturn
 
-from .commands import INTERRUPTED, app
+from . import commands, node_commands  # noqa: F401 (they register themselves, in the order of the help)
+from .command_line import INTERRUPTED, app
 from .errors import UserError
 
 FAILED, MISUSED = 1, 2
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status. No traceback reaches the user without --debug."""
     arguments = sys.argv[1:] if argv is None else argv
     debug = "--debug" in arguments
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         return int(app([a for a in arguments if a != "--debug"], "dara", standalone_mode=False) or 0)
     except KeyboardInterrupt:
@@ -37,9 +37,9 @@ def main(argv: list[str] | None = None) -> int:
         return status
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    """On SIGTERM leave by way of every `finally`, so that no file is torn and no process stays behind."""
-    raise SystemExit(128 + number)
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a command as Ctrl-C does: no file torn, no process left behind."""
+    signal.raise_signal(signal.SIGINT)
 
 
 def _explain(error: Exception) -> tuple[str, int]:

@@ -1,51 +1,33 @@
-"""The commands behind `dara`: each turns its arguments into one call, and the answer into text or JSON.
+"""The commands around data and training: each turns its arguments into one call, and the answer into text.
 
-What a command found goes to stdout, progress and errors to stderr. Modules that are slow to import, or that
-an extra installs, are imported by the command that needs them.
+Modules that are slow to import, or that an extra installs, are imported by the command that needs them.
 """
 
 import json
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
-from enum import Enum
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from .command_line import (
+    INTERRUPTED,
+    Domain,
+    Json,
+    PolicyFile,
+    Robot,
+    Seed,
+    Workers,
+    World,
+    app,
+    behaviours_app,
+    emit,
+    say,
+)
 from .errors import UserError
+from .interrupts import stop_on_interrupt
 from .progress import progress_bars
-
-INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-behaviours_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(behaviours_app, name="behaviours", help="List behaviour policies, or train new ones.")
-
-
-class Domain(str, Enum):
-    """Where data comes from."""
-
-    source = "source"
-    target = "target"
-
-
-class Mode(str, Enum):
-    """How the nodes keep time."""
-
-    lock_step = "lock_step"
-    real_time = "real_time"
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Robot = Annotated[str, typer.Option(help="Robot: a1, go1, go2, or a YAML file.")]
-World = Annotated[str, typer.Option(help="World: flat, obstructive, or a YAML file.")]
-Workers = Annotated[int | None, typer.Option(help="Processes; all cores unless given.", min=1)]
-PolicyFile = Annotated[str, typer.Argument(help="ONNX policy, or a shipped one: medium, expert.")]
 
 
 @app.callback()
@@ -78,8 +60,8 @@ def demo(
     environment_class()
     from .demo import run_demo
 
-    results = run_demo(out, fast=fast, seed=seed, workers=workers, say=_say)
-    _emit(results, as_json, f"{as_table(results['rows'])}\n\n{out}/report.html tells the rest")
+    results = run_demo(out, fast=fast, seed=seed, workers=workers, say=say)
+    emit(results, as_json, f"{as_table(results['rows'])}\n\n{out}/report.html tells the rest")
 
 
 @app.command()
@@ -122,13 +104,13 @@ def collect(
             seed,
             workers,
             overwrite,
-            lambda done, total: report("collecting", done, total),
+            partial(report, "collecting"),
         )
     text = (
         f"{got.file}: {got.rows} rows, {got.episodes} episodes, {got.falls} falls, "
         f"{got.mean_distance_m:.2f} m and return {got.mean_return:.1f} per episode"
     )
-    _emit(got, as_json, text)
+    emit(got, as_json, text)
 
 
 @app.command()
@@ -142,7 +124,7 @@ def inspect(file: Annotated[Path, typer.Argument(help="Data set file.")], as_jso
     from . import inspection
 
     found = inspection.inspect(file)
-    _emit(found, as_json, inspection.as_text(found))
+    emit(found, as_json, inspection.as_text(found))
 
 
 @app.command()
@@ -160,7 +142,7 @@ def recover(
     from .policies.dataset import recover as recover_rows
 
     saved = recover_rows(file, out)
-    _emit(saved, as_json, f"{out}: {saved.rows} rows saved, {saved.lost} lost")
+    emit(saved, as_json, f"{out}: {saved.rows} rows saved, {saved.lost} lost")
 
 
 @app.command()
@@ -196,12 +178,12 @@ def train(
         "steps": steps, "seed": seed, "threads": threads,
     }  # fmt: skip
     settings = _train_config(config, {k: v for k, v in given.items() if v is not None} | {"resume": resume})
-    with _stop_on_interrupt() as interrupted, progress_bars() as report:
+    with stop_on_interrupt() as interrupted, progress_bars() as report:
         result = train_policy(settings, lambda stage, done, n, _: report(stage, done, n), interrupted)
     if result.policy is not None:
         write_training_report(result.out)
     answer = {"out": result.out, "policy": result.policy, "steps": result.steps, "stopped": result.stopped}
-    _emit(answer, as_json, result.message)
+    emit(answer, as_json, result.message)
     if interrupted():
         raise typer.Exit(INTERRUPTED)
 
@@ -227,85 +209,11 @@ def evaluate(
 
     with progress_bars() as report:
         result = evaluation.evaluate(
-            policy, world, episodes, seed, robot, workers, lambda d, t: report("evaluating", d, t)
+            policy, world, episodes, seed, robot, workers, partial(report, "evaluating")
         )
     if out is not None:
         out.write_text(json.dumps(asdict(result), indent=1))
-    _emit(result, as_json, evaluation.as_text(result))
-
-
-@app.command("dry-run")
-def dry_run(
-    policy: PolicyFile,
-    world: World = "obstructive",
-    episodes: Annotated[int, typer.Option(help="Episodes of 300 steps.", min=1)] = 3,
-    seed: Annotated[int, typer.Option(help="Episode i lays the world with seed + i.")] = 1000,
-    mode: Annotated[Mode, typer.Option(help="As fast as the machine allows, or as on the robot.")] = (
-        Mode.lock_step
-    ),
-    robot: Robot = "a1",
-    out: Annotated[Path | None, typer.Option(help="Log the walks into this data set file.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Animated GIF of the first walk; needs --out.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Walk a policy through the ROS 2 nodes, with PyBullet in place of the robot.
-
-    \b
-    Example:
-      dara dry-run runs/dara/policy.onnx --world obstructive --episodes 3 --out walk.h5 --picture walk.gif
-    """
-    from .results import as_table, row_of
-    from .rollouts import behaviour_path, environment_class
-
-    environment_class()
-    from . import dry_run as nodes
-
-    if picture is not None and out is None:
-        raise UserError("--picture needs the logged walk; give --out FILE.h5 too")
-    _refuse_existing(out)
-    policy_file = behaviour_path(policy, robot)
-    seeds = range(seed, seed + episodes)
-    with progress_bars() as report:
-        walked = nodes.run_episodes(
-            policy_file, robot, world, seeds, mode=mode.value, out=out,
-            progress=lambda done, total: report("walking", done, total),
-        )  # fmt: skip
-    if picture is not None and out is not None:
-        nodes.make_gif(out, episode=0, seed=seed, world=world, path=picture)
-    row = row_of(policy, walked)
-    _emit(row, as_json, as_table([row]))
-
-
-@app.command()
-def record(
-    out: Annotated[Path, typer.Option(help="Data set file to make (HDF5).")],
-    robot: Robot = "a1",
-    world: Annotated[str, typer.Option(help="Name of the place, as it shall stand in the file.")] = "real",
-    domain: Annotated[Domain, typer.Option(help="What the file is for in training.")] = Domain.target,
-    seconds: Annotated[float | None, typer.Option(help="Stop after so long; else Ctrl-C stops.")] = None,
-    namespace: Annotated[str, typer.Option(help="ROS namespace of the robot.")] = "",
-    as_json: Json = False,
-) -> None:
-    """Log the transitions of a running robot: starts the logger node beside it.
-
-    \b
-    Example:
-      dara record --out target.h5 --world yard --seconds 600
-    """
-    from .recording import record as record_rows
-
-    _refuse_existing(out)
-    with _stop_on_interrupt() as interrupted, progress_bars() as report:
-        recorded = record_rows(
-            out, robot, world, domain.value, namespace, seconds, interrupted,
-            lambda rows: report("rows", rows, 0),
-        )  # fmt: skip
-    _emit(recorded, as_json, f"{out}: {recorded.rows} rows, {recorded.drops} states or commands lost")
-    if interrupted():
-        raise typer.Exit(INTERRUPTED)
-
-
-# -- behaviours -------------------------------------------------------------------------------------------
+    emit(result, as_json, evaluation.as_text(result))
 
 
 @behaviours_app.command("list")
@@ -319,7 +227,7 @@ def list_behaviours(robot: Robot = "a1", as_json: Json = False) -> None:
     from .rollouts import shipped_behaviours
 
     names = ["trot", "random", *shipped_behaviours(robot)]
-    _emit(names, as_json, "\n".join(names))
+    emit(names, as_json, "\n".join(names))
 
 
 @behaviours_app.command("train")
@@ -345,50 +253,7 @@ def train_behaviours(
         f"{s.steps:8d} steps  {s.mean_distance:6.2f} m  return {s.mean_return:7.1f}  {s.falls} falls"
         for s in snapshots
     ]
-    _emit(snapshots, as_json, "\n".join([*lines, f"{out}/medium.onnx, {out}/expert.onnx"]))
-
-
-# -- the machine ------------------------------------------------------------------------------------------
-
-
-@app.command()
-def doctor(as_json: Json = False) -> None:
-    """Tell what this machine has of ROS, torch, PyBullet and real-time permissions, and how to mend the rest.
-
-    \b
-    Example:
-      dara doctor
-    """
-    from . import doctor as machine
-
-    checks = machine.examine()
-    _emit(checks, as_json, machine.as_text(checks))
-    if any(check.part == "core" and check.status == "missing" for check in checks):
-        raise typer.Exit(1)
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def bench(
-    context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Benchmark; without one, all are listed.")] = None,
-) -> None:
-    """List the benchmarks, or run one; what follows its name goes to it.
-
-    \b
-    Example:
-      dara bench env --seconds 5
-    """
-    from .bench import benchmarks, run
-
-    if name is None:
-        _emit(None, False, "\n".join(f"{known:12s} {purpose}" for known, purpose in benchmarks().items()))
-        return
-    status = run(name, context.args)
-    if status:
-        raise typer.Exit(status)
-
-
-# -- help for the commands ----------------------------------------------------------------------------------
+    emit(snapshots, as_json, "\n".join([*lines, f"{out}/medium.onnx, {out}/expert.onnx"]))
 
 
 def _train_config(file: Path | None, given: dict[str, Any]) -> Any:
@@ -407,37 +272,3 @@ def _train_config(file: Path | None, given: dict[str, Any]) -> Any:
         if name not in settings:
             raise UserError(f"--{name} is missing; see `dara train --help`")
     return TrainConfig.from_yaml(yaml.safe_dump(settings), str(file or "flags"))
-
-
-def _refuse_existing(path: Path | None) -> None:
-    if path is not None and path.exists():
-        raise UserError(f"{path}: exists already: choose another name, or remove it")
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks for a clean end, through the yielded function; the second one interrupts."""
-    asked: list[int] = []
-
-    def handler(number: int, frame: Any) -> None:
-        asked.append(number)
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _emit(answer: Any, as_json: bool, text: str) -> None:
-    """Print the answer, for a program or for people."""
-    print(json.dumps(answer, default=_plain, indent=1) if as_json else text)
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -25,6 +25,7 @@ import numpy as np
 from .errors import UserError
 from .hardware.spec import load_robot
 from .hardware.task import ACTION_SIZE, WalkingTask
+from .interrupts import interrupts_ignored
 
 if TYPE_CHECKING:  # the environment needs PyBullet, which `dara --help` does without
     from .policies.runtime import Policy
@@ -132,14 +133,14 @@ def rollouts(setup: Setup, seeds: Iterable[int], workers: int) -> Iterator[Episo
     check(setup)
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
-    for _ in range(workers):
-        here, there = context.Pipe()
-        process = context.Process(target=_work, args=(there, setup), daemon=True)
-        process.start()
-        there.close()
-        pipes.append(here)
-        processes.append(process)
     try:
+        with interrupts_ignored():
+            for _ in range(workers):
+                here, there = context.Pipe()
+                pipes.append(here)
+                processes.append(context.Process(target=_work, args=(there, setup), daemon=True))
+                processes[-1].start()
+                there.close()
         yield from _in_order(pipes, enumerate(seeds))
     finally:
         for pipe in pipes:
@@ -233,7 +234,6 @@ def _load_policy(behaviour: str, robot: str) -> Policy:
 
 def _work(pipe: Connection, setup: Setup) -> None:
     """A process: walk every (number, seed) that comes through the pipe, until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         env = environment_class()(setup.world, setup.robot)

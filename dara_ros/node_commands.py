@@ -1,0 +1,168 @@
+"""The commands around nodes and machines: dry runs, recordings, examination, benchmarks."""
+
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .command_line import INTERRUPTED, Domain, Json, PolicyFile, Robot, World, app, emit, refuse_existing
+from .errors import UserError
+from .interrupts import stop_on_interrupt
+from .progress import progress_bars
+
+if TYPE_CHECKING:
+    from .dry_run import DryRunResult
+
+
+class Driver(str, Enum):
+    """What `dara record` logs."""
+
+    running = "running"
+    pybullet = "pybullet"
+
+
+class Mode(str, Enum):
+    """How the nodes keep time."""
+
+    lock_step = "lock_step"
+    real_time = "real_time"
+
+
+@app.command("dry-run")
+def dry_run(
+    policy: PolicyFile,
+    world: World = "obstructive",
+    episodes: Annotated[int, typer.Option(help="Episodes of 300 steps.", min=1)] = 3,
+    seed: Annotated[int, typer.Option(help="Episode i lays the world with seed + i.")] = 1000,
+    mode: Annotated[Mode, typer.Option(help="As fast as the machine allows, or as on the robot.")] = (
+        Mode.lock_step
+    ),
+    robot: Robot = "a1",
+    out: Annotated[Path | None, typer.Option(help="Log the walks into this data set file.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Animated GIF of the first walk; needs --out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Walk a policy through the ROS 2 nodes, with PyBullet in place of the robot.
+
+    \b
+    Example:
+      dara dry-run runs/dara/policy.onnx --world obstructive --episodes 3 --out walk.h5 --picture walk.gif
+    """
+    from .results import as_table, row_of
+
+    if picture is not None and out is None:
+        raise UserError("--picture needs the logged walk; give --out FILE.h5 too")
+    refuse_existing(out)
+    walked = _walk(policy, robot, world, range(seed, seed + episodes), out, mode=mode.value)
+    if picture is not None and out is not None:
+        from .pictures import make_gif
+
+        make_gif(out, episode=0, seed=seed, world=world, path=picture, robot=robot)
+    row = row_of(policy, walked)
+    emit(row, as_json, as_table([row]))
+
+
+@app.command()
+def record(
+    out: Annotated[Path, typer.Option(help="Data set file to make (HDF5).")],
+    robot: Robot = "a1",
+    world: Annotated[str, typer.Option(help="Name of the place; with --driver pybullet a world.")] = "real",
+    domain: Annotated[Domain, typer.Option(help="What the file is for in training.")] = Domain.target,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so long; else Ctrl-C stops.")] = None,
+    namespace: Annotated[str, typer.Option(help="ROS namespace of the robot.")] = "",
+    driver: Annotated[
+        Driver, typer.Option(help="running: a robot that runs already; pybullet: start a simulated one.")
+    ] = Driver.running,
+    policy: Annotated[str, typer.Option(help="pybullet: what drives it.")] = "medium",
+    noise: Annotated[float, typer.Option(help="pybullet: std of the noise on actions.", min=0.0)] = 0.2,
+    episodes: Annotated[int, typer.Option(help="pybullet: walks of 300 steps.", min=1)] = 10,
+    seed: Annotated[int, typer.Option(help="pybullet: walk i lays the world with seed + i.")] = 500,
+    as_json: Json = False,
+) -> None:
+    """Log the transitions of a running robot, or of a simulated one, through the logger node.
+
+    \b
+    Example:
+      dara record --out target.h5 --world yard --seconds 600
+      dara record --driver pybullet --world obstructive --policy medium --episodes 10 --out target.h5
+    """
+    refuse_existing(out)
+    if driver is Driver.pybullet:
+        seeds = range(seed, seed + episodes)
+        walked = _walk(policy, robot, world, seeds, out, noise=noise, domain=domain.value)
+        text = f"{out}: {sum(walked.steps)} rows, {episodes} walks, {sum(walked.falls)} falls"
+        emit(walked, as_json, text)
+        return
+    from .recording import record as record_rows
+
+    with stop_on_interrupt() as interrupted, progress_bars() as report:
+        recorded = record_rows(
+            out, robot, world, domain.value, namespace, seconds, interrupted,
+            lambda rows: report("rows", rows, 0),
+        )  # fmt: skip
+    emit(recorded, as_json, f"{out}: {recorded.rows} rows, {recorded.lost} lost on the way")
+    if interrupted():
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Tell what this machine has of ROS, torch, PyBullet and real-time permissions, and how to mend the rest.
+
+    \b
+    Example:
+      dara doctor
+    """
+    from . import doctor as machine
+
+    checks = machine.examine()
+    emit(checks, as_json, machine.as_text(checks))
+    if any(check.part == "core" and check.status == "missing" for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="Benchmark; without one, all are listed.")] = None,
+) -> None:
+    """List the benchmarks, or run one; what follows its name goes to it.
+
+    \b
+    Example:
+      dara bench env --seconds 5
+    """
+    from .bench import benchmarks, run
+
+    if name is None:
+        emit(None, False, "\n".join(f"{known:12s} {purpose}" for known, purpose in benchmarks().items()))
+        return
+    status = run(name, context.args)
+    if status:
+        raise typer.Exit(status)
+
+
+def _walk(
+    policy: str,
+    robot: str,
+    world: str,
+    seeds: range,
+    out: Path | None,
+    mode: str = "lock_step",
+    noise: float = 0.0,
+    domain: str = "target",
+) -> "DryRunResult":
+    """Walk through the nodes, with PyBullet in place of the robot."""
+    from .rollouts import Setup, behaviour_path, check
+
+    check(Setup(world, robot, (policy,)))
+    from .dry_run import run_episodes
+
+    file = behaviour_path(policy, robot)
+    with progress_bars() as report:
+        return run_episodes(
+            file, robot, world, seeds, mode=mode, out=out, exploration_noise=noise, domain=domain,
+            progress=partial(report, "walking"),
+        )  # fmt: skip
