@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def collect(
     setup: Setup,
     transitions: int,
     out: Path,
-    domain: str = "source",
+    domain: Literal["source", "target"] = "source",
     seed: int = 0,
     workers: int | None = None,
     overwrite: bool = False,
@@ -94,7 +95,9 @@ def episode_seeds(seed: int) -> Iterator[int]:
         yield int(np.random.SeedSequence((seed, episode)).generate_state(1)[0]) >> 1
 
 
-def data_set_info(spec: RobotSpec, world: str, domain: str, made_by: str) -> DataSetInfo:
+def data_set_info(
+    spec: RobotSpec, world: str, domain: Literal["source", "target"], made_by: str
+) -> DataSetInfo:
     """The header of a data set of the walking task."""
     task = WalkingTask(spec)
     return DataSetInfo(

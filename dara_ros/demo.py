@@ -175,8 +175,13 @@ def train_both(plan: Plan) -> None:
     plan.logs.mkdir(parents=True, exist_ok=True)
     settings = plan.logs / "training.yaml"
     settings.write_text(yaml.safe_dump(_settings(plan.sizes)))
-    common = {"source": str(plan.source), "target": str(plan.target), "settings": str(settings)}
-    common |= {"steps": plan.sizes.steps, "seed": plan.seed}
+    common: dict[str, bool | int | float | str] = {
+        "source": str(plan.source),
+        "target": str(plan.target),
+        "settings": str(settings),
+        "steps": plan.sizes.steps,
+        "seed": plan.seed,
+    }
     domain = free_domain_id()
     with progress_bars() as report, Processes(plan.logs, domain_id=domain) as processes:
         processes.start(OFFLINE)

@@ -51,9 +51,10 @@ def record(
     parameters = {"out": str(out), "robot": robot, "world": world, "domain": domain, "made_by": "dara record"}
     end = None if seconds is None else time.monotonic() + seconds
     figures: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="dara_") as logs, Processes(
-        Path(logs), namespace=namespace, loopback=False
-    ) as processes:
+    with (
+        tempfile.TemporaryDirectory(prefix="dara_") as logs,
+        Processes(Path(logs), namespace=namespace, loopback=False) as processes,
+    ):
         try:
             processes.start(LOGGER, parameters)
             with RobotClient(namespace=namespace, loopback=False, check=processes.check) as client:
