@@ -122,7 +122,7 @@ def test_heading_wraps(
 
 def test_phase_comes_from_the_stamp_alone(a1: RobotSpec, task: WalkingTask, standing: Standing) -> None:
     period = round(a1.gait.period * 1e9)
-    late = 10**18 + 7 * period + period // 8  # decades on: float seconds would have lost the phase
+    late = 10**18 + 7 * period + period // 8  # decades on
     late -= 10**18 % period
     for walk_begin in (0, 12_345):
         walk = task.begin(standing(stamp=walk_begin))
