@@ -15,17 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from .errors import UserError
 from .hardware.safety import Mode
 from .hardware.spec import RobotSpec, load_robot
 from .pictures import make_gif
-from .policies.dataset import DataSet
 from .processes import NodeDied, Processes, free_domain_id
 from .session import CONTROLLER, LOGGER, ROBOT, Refused, RobotClient
+from .sim.world import load_world
+from .walks import read_walks
 
-__all__ = ["DryRun", "DryRunResult", "make_gif", "open_dry_run", "read_walks", "run_episodes"]
+__all__ = ["DryRun", "DryRunResult", "make_gif", "open_dry_run", "run_episodes"]
 
 EPISODE_STEPS = 300
 START_TIMEOUT = 60.0  # s for the nodes to come up on a busy machine
@@ -148,6 +147,7 @@ def open_dry_run(
         UserError: a node found its parameters wrong.
     """
     spec = load_robot(robot)
+    load_world(world)  # here, for its one line without the start of a node
     if steps < 1:
         raise UserError(f"cannot walk {steps} steps; give at least 1")
     with tempfile.TemporaryDirectory(prefix="dara_") as scratch:
@@ -180,30 +180,6 @@ def run_episodes(
     """Walks of one policy through the nodes; see `open_dry_run` and `DryRun.run`."""
     with open_dry_run(robot, world, steps, mode) as dry_run:
         return dry_run.run(policy, seeds, out, exploration_noise, domain, progress)
-
-
-def read_walks(file: Path, spec: RobotSpec, walks: int) -> tuple[list[float], list[int], list[bool]]:
-    """Distance (m), steps and whether it fell, of every walk in a file of `walks` walks.
-
-    A lost message splits an episode of the file but not the walk; two walks lie at least as far apart as
-    standing up takes.
-
-    Raises:
-        UserError: a walk left no rows.
-    """
-    with DataSet(file) as data:
-        stamps = data.column("infos/stamp")
-        forward = data.column("infos/forward")
-        terminals = data.column("terminals")
-    gap = round(spec.safety.stand_duration * 1e9)
-    last = np.append(np.flatnonzero(np.diff(stamps) >= gap), len(stamps) - 1)
-    if len(last) != walks:
-        raise UserError(
-            f"{file}: {walks} walks were made and {len(last)} logged; "
-            "see the nodes' logs for why (a controller that does not answer?)"
-        )
-    steps = np.diff(last, prepend=-1)
-    return forward[last].tolist(), steps.tolist(), terminals[last].tolist()
 
 
 @contextmanager

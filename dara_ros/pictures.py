@@ -15,6 +15,7 @@ from .hardware.state import MotorCommand
 from .policies.dataset import DataSet
 from .sim.simulator import PyBulletDriver
 from .sim.world import load_world
+from .walks import walk_ends
 
 FRAME_EVERY = 5  # control periods
 PICTURE_SIZE = (320, 240)
@@ -25,27 +26,27 @@ SAME_PLACE = 1e-3  # m between the logged and the replayed base
 def make_gif(
     file: Path, episode: int, seed: int, world: str, path: Path, robot: str = "a1", every: int = FRAME_EVERY
 ) -> Path:
-    """Replay an episode of a lock-step dry run in the simulator and write it as an animated GIF.
+    """Replay a walk of a lock-step dry run in the simulator and write it as an animated GIF.
 
     The simulator is deterministic: the same seed, stand-up and motor commands give the same walk.
 
     Args:
         file: the data set that the logger wrote.
-        episode: which of its episodes, from 0.
+        episode: which of its walks, from 0.
         seed: the seed that this walk began with.
         every: control periods from one frame to the next.
 
     Raises:
-        UserError: there is no such episode, or the replay does not come out where the log says.
+        UserError: there is no such walk, or the replay does not come out where the log says.
     """
+    spec = load_robot(robot)
     with DataSet(file) as data:
-        starts, ends = data.episodes()
-        if not 0 <= episode < len(starts):
-            raise UserError(f"{file}: has no episode {episode}; it has {len(starts)}")
-        rows = slice(int(starts[episode]), int(ends[episode]))
+        ends = walk_ends(data, spec) + 1
+        if not 0 <= episode < len(ends):
+            raise UserError(f"{file}: has no walk {episode}; it has {len(ends)}, counted from 0")
+        rows = slice(int(ends[episode - 1]) if episode else 0, int(ends[episode]))
         commands = data.column("infos/sent_command", rows.start, rows.stop)
         positions = data.column("infos/base_position", rows.start, rows.stop)
-    spec = load_robot(robot)
     driver = PyBulletDriver(spec, load_world(world), seed)
     driver.open()
     try:
@@ -56,7 +57,7 @@ def make_gif(
         driver.close()
     if error > SAME_PLACE:
         raise UserError(
-            f"{file}: episode {episode} cannot be replayed with seed {seed} in world {world} "
+            f"{file}: walk {episode} cannot be replayed with seed {seed} in world {world} "
             f"({error:.3f} m off); give those of its dry run, which must have been in lock-step"
         )
     _write_gif(frames, path, every * spec.control_period)

@@ -79,7 +79,12 @@ class RobotClient:
         self._context = rclpy.Context()
         self._context.init(domain_id=domain_id)
         self.node = rclpy.create_node(
-            f"client_{os.getpid()}", context=self._context, namespace=namespace, use_global_arguments=False
+            f"client_{os.getpid()}",
+            context=self._context,
+            namespace=namespace,
+            use_global_arguments=False,
+            enable_rosout=False,
+            start_parameter_services=False,
         )
         self._changed = threading.Condition()
         self._modes: list[Mode] = []  # every one that was seen, the newest last
@@ -116,18 +121,16 @@ class RobotClient:
     # -- the robot --------------------------------------------------------------------------------------
 
     def wait_for_nodes(self, names: Iterable[str], timeout: float = 30.0) -> None:
-        """Wait until all of the nodes answer parameter services.
+        """Wait until all of the nodes answer. (That a service is in the graph does not say that it does.)
 
         Raises:
-            SessionTimeout: naming the ones that are missing.
+            SessionTimeout: naming the service that does not.
         """
         deadline = time.monotonic() + timeout
         for name in names:
-            client = self._client(SetParameters, self._service(name, "set_parameters"))
-            while not client.wait_for_service(POLL):
-                self._check()
-                if time.monotonic() > deadline:
-                    raise SessionTimeout(f"{name} did not come up within {timeout:.0f} s")
+            request = GetParameters.Request(names=["use_sim_time"])
+            service = self._service(name, "get_parameters")
+            self._call(GetParameters, service, request, max(0.0, deadline - time.monotonic()))
 
     @property
     def mode(self) -> Mode | None:
@@ -288,12 +291,12 @@ class RobotClient:
         reason = self._errors.get(CONTROLLER, "it gave no reason; see its log")
         raise Refused(f"the controller refused to {verb}: {reason}")
 
-    def _call(self, kind: Any, service: str, request: Any) -> Any:
+    def _call(self, kind: Any, service: str, request: Any, timeout: float = CALL_TIMEOUT) -> Any:
         client = self._client(kind, service)
-        self._wait(client.service_is_ready, CALL_TIMEOUT, lambda: f"no node offers {service}")
+        self._wait(client.service_is_ready, timeout, lambda: f"no node offers {service}")
         future = client.call_async(request)
         future.add_done_callback(lambda _: self._notify())
-        self._wait(future.done, CALL_TIMEOUT, lambda: f"no answer from {service}")
+        self._wait(future.done, timeout, lambda: f"no answer from {service}")
         return future.result()
 
     def _client(self, kind: Any, service: str) -> Client:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +14,11 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("pybullet")
 
-from dara_ros.dry_run import make_gif, open_dry_run, read_walks
+from dara_ros.dry_run import make_gif, open_dry_run
 from dara_ros.errors import UserError
 from dara_ros.hardware.spec import load_robot
 from dara_ros.policies.dataset import DataSet, DataSetInfo, DataSetWriter, Transition
+from dara_ros.walks import read_walks
 
 MS = 10**6
 STEPS = 40
@@ -33,38 +38,9 @@ def test_walks_are_told_apart_by_the_time_that_standing_up_takes(tmp_path) -> No
     stamps = [0, 20, 60, 80, 5000, 5020, 9000]  # 40 was lost: still the first walk
     file = write_walks(tmp_path / "walks.h5", stamps, [0.0, 0.1, 0.3, 0.4, 0.0, 0.2, -0.1], {5})
     distance, steps, fell = read_walks(file, load_robot("a1"), walks=3)
-    assert (distance, steps, fell) == ([0.4, 0.2, -0.1], [4, 2, 1], [False, True, False])
+    assert (distance, steps, fell) == ([0.4, 0.2, -0.1], [5, 2, 1], [False, True, False])
     with pytest.raises(UserError, match="4 walks were made and 3 logged"):
         read_walks(file, load_robot("a1"), walks=4)
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy that adds nothing to the trot, as an ONNX file that fits the A1."""
-    torch = pytest.importorskip("torch")
-    from dara_ros.hardware.task import ACTION_SIZE, OBSERVATION_SIZE, WalkingTask
-    from dara_ros.policies.onnx import export_policy
-    from dara_ros.policies.runtime import PolicyMetadata
-
-    network = torch.nn.Linear(OBSERVATION_SIZE, ACTION_SIZE)
-    torch.nn.init.zeros_(network.weight)
-    torch.nn.init.zeros_(network.bias)
-    spec = load_robot("a1")
-    task = WalkingTask(spec)
-    metadata = PolicyMetadata.from_task(
-        task.description(),
-        robot=spec.name,
-        control_period=spec.control_period,
-        spec_hash=spec.hash,
-        task_hash=task.hash(),
-        algorithm="trot",
-        eta=0.0,
-        data_set_hashes={},
-    )
-    path = tmp_path_factory.mktemp("policy") / "trot.onnx"
-    observations = np.random.default_rng(0).standard_normal((1000, OBSERVATION_SIZE)).astype(np.float32)
-    export_policy(network, observations, metadata, path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +52,10 @@ def dry_run(tmp_path_factory: pytest.TempPathFactory):
         assert "Traceback" not in log.read_text(), log.read_text()
 
 
-def test_a_seed_gives_the_same_walk_again(dry_run, policy, tmp_path) -> None:
+def test_a_seed_gives_the_same_walk_again(dry_run, tmp_path) -> None:
     progress = []
-    first = dry_run.run(policy, (7, 8), tmp_path / "first.h5", progress=lambda *p: progress.append(p))
-    again = dry_run.run(policy, (8, 7), tmp_path / "again.h5")
+    first = dry_run.run("trot", (7, 8), tmp_path / "first.h5", progress=lambda *p: progress.append(p))
+    again = dry_run.run("trot", (8, 7), tmp_path / "again.h5")
     assert progress == [(0, 2), (1, 2), (2, 2)]
     assert first.steps == [STEPS, STEPS] and first.falls == [False, False]
     assert first.distance_m == again.distance_m[::-1]
@@ -91,16 +67,16 @@ def test_a_seed_gives_the_same_walk_again(dry_run, policy, tmp_path) -> None:
         np.testing.assert_array_equal(a.rows(rows).observations, b.rows(rows + STEPS).observations)
 
 
-def test_noise_makes_another_walk_and_no_file_is_kept_unasked(dry_run, policy) -> None:
-    plain = dry_run.run(policy, (7,))
-    noisy = dry_run.run(policy, (7,), exploration_noise=0.3)
+def test_noise_makes_another_walk_and_no_file_is_kept_unasked(dry_run) -> None:
+    plain = dry_run.run("trot", (7,))
+    noisy = dry_run.run("trot", (7,), exploration_noise=0.3)
     assert noisy.distance_m != plain.distance_m and noisy.file is None
 
 
-def test_the_picture_replays_the_log(dry_run, policy, tmp_path) -> None:
+def test_the_picture_replays_the_log(dry_run, tmp_path) -> None:
     from PIL import Image
 
-    file = dry_run.run(policy, (3, 4), tmp_path / "walks.h5").file
+    file = dry_run.run("trot", (3, 4), tmp_path / "walks.h5").file
     gif = make_gif(file, 1, 4, "obstructive", tmp_path / "walk.gif")
     with Image.open(gif) as picture:
         assert picture.n_frames == 1 + STEPS // 5
@@ -108,14 +84,58 @@ def test_the_picture_replays_the_log(dry_run, policy, tmp_path) -> None:
         make_gif(file, 1, 3, "obstructive", tmp_path / "other.gif")
 
 
-def test_a_policy_that_does_not_fit_is_refused_with_one_line(dry_run, policy, tmp_path) -> None:
+def test_a_policy_that_does_not_fit_is_refused_with_one_line(dry_run, tmp_path) -> None:
     with pytest.raises(UserError, match=r"controller refused to configure: .*missing.onnx") as refusal:
         dry_run.run(tmp_path / "missing.onnx", (1,))
     assert "\n" not in str(refusal.value)
-    assert dry_run.run(policy, (1,)).steps == [STEPS]  # and the nodes go on
+    assert dry_run.run("trot", (1,)).steps == [STEPS]  # and the nodes go on
 
 
-def test_a_world_with_a_typo_is_the_users_to_mend(tmp_path) -> None:
-    (tmp_path / "world.yaml").write_text("name: w\ngravity: 3\n")
-    with pytest.raises(UserError, match=r"world.yaml"), open_dry_run(world=str(tmp_path / "world.yaml")):
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [({"world": "narnia"}, "narnia"), ({"mode": "fast"}, "robot_node ended with status 2: .*fast")],
+)
+def test_wrong_parameters_are_the_users_to_mend(wrong: dict[str, str], line: str) -> None:
+    with pytest.raises(UserError, match=line) as refusal, open_dry_run(**wrong):
         pass
+    assert "\n" not in str(refusal.value)
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from dara_ros.dry_run import run_episodes
+report = lambda done, total: print(done, flush=True)
+run_episodes("trot", steps=40, seeds=range(1000), out=Path(sys.argv[1]), progress=report)
+"""
+
+
+def test_ctrl_c_leaves_a_usable_file_and_no_process(tmp_path, monkeypatch) -> None:
+    mark = f"DARA_TEST_MARK={tmp_path}"
+    monkeypatch.setenv(*mark.split("=", 1))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "walks.h5")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "2\n":
+            assert process.poll() is None
+        assert len(marked(mark)) == 4  # it and its nodes
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30.0) != 0
+    assert marked(mark) == []
+    with DataSet(tmp_path / "walks.h5") as data:
+        data.check()
+        assert len(data) >= STEPS
+
+
+def marked(mark: str) -> list[str]:
+    """Processes with this variable in their environment, but for this one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            variables = path.read_bytes().split(b"\0")
+        except OSError:  # it has ended, or is another user's
+            continue
+        if mark.encode() in variables and path.parent.name != str(os.getpid()):
+            found.append(path.parent.name)
+    return found

@@ -1,0 +1,41 @@
+"""Walks in a data set file that the logger wrote.
+
+A lost message splits an episode of the file but not the walk. Two walks lie at least as far apart as
+standing up takes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .errors import UserError
+from .hardware.spec import RobotSpec
+from .policies.dataset import DataSet
+
+
+def walk_ends(data: DataSet, spec: RobotSpec) -> np.ndarray:
+    """Last row of every walk, (W,) int64."""
+    gap = round(spec.safety.stand_duration * 1e9)
+    return np.append(np.flatnonzero(np.diff(data.column("infos/stamp")) >= gap), len(data) - 1)
+
+
+def read_walks(file: Path, spec: RobotSpec, walks: int) -> tuple[list[float], list[int], list[bool]]:
+    """Distance (m), control periods, and whether it fell, of every walk in a file of `walks` walks.
+
+    Raises:
+        UserError: a walk left no rows.
+    """
+    with DataSet(file) as data:
+        last = walk_ends(data, spec)
+        first = np.append(0, last[:-1] + 1)
+        stamps, forward = data.column("infos/stamp"), data.column("infos/forward")[last]
+        terminals = data.column("terminals")[last]
+    if len(last) != walks:
+        raise UserError(
+            f"{file}: {walks} walks were made and {len(last)} logged; "
+            "see the nodes' logs for why (a controller that does not answer?)"
+        )
+    steps = (stamps[last] - stamps[first]) // spec.period_ns + 1
+    return forward.tolist(), steps.tolist(), terminals.tolist()
