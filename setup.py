@@ -22,7 +22,14 @@ EXTRAS = {
         "ros-jazzy-lifecycle-msgs>=2.0,<3",
         "ros-jazzy-rosgraph-msgs>=2.0,<3",
     ],
-    "test": ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "colcon-common-extensions", "colcon-ros"],
+    "test": [
+        "pytest>=7",
+        "pytest-timeout>=2",
+        "hypothesis>=6",
+        "psutil>=5",
+        "colcon-common-extensions>=0.3",
+        "colcon-ros>=0.5",
+    ],
     "dev": ["ruff>=0.5", "mypy>=1.10", "types-PyYAML"],
 }
 
