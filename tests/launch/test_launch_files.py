@@ -189,3 +189,58 @@ def test_a_missing_argument_and_a_wrong_choice_are_refused(prefix: Path) -> None
         )
         assert result.returncode != 0
         assert "source" in result.stderr + result.stdout or "magic" in result.stderr + result.stdout
+
+
+@pytest.mark.slow
+def test_dry_run_walks_and_ends_with_its_robot_node(prefix: Path) -> None:
+    from dara_ros.hardware.safety import Mode
+    from dara_ros.session import CONTROLLER, ROBOT
+
+    arguments = ("namespace:=dog", "policy:=trot", "world:=flat", "mode:=lock_step", "use_sim_time:=true")
+    with Launched(prefix, "dry_run", *arguments) as launched:
+        client = launched.client
+        client.wait_for_nodes([ROBOT, CONTROLLER], 60.0)
+        client.set_parameters(ROBOT, {"walk_steps": 20})
+        client.stand()
+        client.wait_for_mode(Mode.READY)
+        while client.diagnostics(CONTROLLER, newer=True)["active"] != "True":
+            launched.check()
+        assert client.walk(30.0) is Mode.READY
+
+        os.kill(pid_of("dara_ros.robot_node", prefix), signal.SIGKILL)
+        assert launched.process.wait(30.0) is not None
+    assert "controller_node-2]: process has finished cleanly" in launched.log.read_text()
+
+
+@pytest.mark.slow
+def test_collect_logs_what_walks(prefix: Path) -> None:
+    from dara_ros.hardware.safety import Mode
+    from dara_ros.policies.dataset import DataSet
+    from dara_ros.session import CONTROLLER, LOGGER, ROBOT
+
+    out = prefix / "target.h5"
+    arguments = ("namespace:=dog", "policy:=trot", "world:=flat", "mode:=lock_step", f"out:={out}")
+    with Launched(prefix, "collect", *arguments) as launched:
+        client = launched.client
+        client.wait_for_nodes([ROBOT, CONTROLLER, LOGGER], 60.0)
+        client.set_parameters(ROBOT, {"walk_steps": 20})
+        client.stand()
+        client.wait_for_mode(Mode.READY)
+        while client.diagnostics(CONTROLLER, newer=True)["active"] != "True":
+            launched.check()
+        assert client.walk(30.0) is Mode.READY
+        client.trigger(LOGGER, "stop")
+    with DataSet(out) as data:
+        assert len(data) == 20 and data.info.made_by == "collect.launch.py"
+
+
+def pid_of(module: str, prefix: Path) -> int:
+    """The process that runs `module` as started from `prefix`."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            environment = (path.parent / "environ").read_bytes()
+            if module.encode() in path.read_bytes().split(b"\0") and str(prefix).encode() in environment:
+                return int(path.parent.name)
+        except OSError:  # it has ended, or is another user's
+            continue
+    raise AssertionError(f"{module} does not run")
