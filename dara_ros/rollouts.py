@@ -13,7 +13,7 @@ import os
 import signal
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection
@@ -120,7 +120,7 @@ def shipped_behaviours(robot: str) -> list[str]:
     return sorted(path.stem.removeprefix(f"{robot}_") for path in BEHAVIOURS.glob(f"{robot}_*.onnx"))
 
 
-def rollouts(setup: Setup, seeds: Iterable[int], workers: int) -> Iterator[Episode]:
+def rollouts(setup: Setup, seeds: Iterable[int], workers: int) -> Generator[Episode, None, None]:
     """Walk one episode per seed, in `workers` processes; yield them in the order of the seeds.
 
     Memory is bounded: a process runs at most two episodes ahead. Closing the generator stops the processes;
