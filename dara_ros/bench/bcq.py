@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from dara_ros.bench import machine
 from dara_ros.bench.bcq_textbook import TextbookBCQ
 from dara_ros.policies.bcq import BCQ, BCQConfig, TensorBatch
 from dara_ros.policies.networks import frozen_dtype_of_this_machine
@@ -74,7 +74,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(figures))
         return
-    print(f"{platform.machine()}, torch {torch.__version__}, {arguments.threads} thread(s)")
+    print(f"{machine()}, torch {torch.__version__}, {arguments.threads} thread(s), processor time")
     print(f"target products in {frozen_dtype_of_this_machine()}, batch 100, S=55, A=12")
     for name in ("textbook", "ours_float32", "ours"):
         ms = figures[f"{name}_ms"]
