@@ -19,13 +19,18 @@ PACKAGES = {
         "onnxruntime": "onnxruntime",
         "pydantic": "pydantic",
     },
-    "train": {"torch": "torch", "tensorboard": "tensorboard", "onnx": "onnx"},
+    "train": {
+        "torch": "torch",
+        "tensorboard": "tensorboard",
+        "onnx": "onnx",
+        "onnxscript": "onnxscript",
+        "matplotlib": "matplotlib",
+    },
     "sim": {"pybullet": "pybullet", "gymnasium": "gymnasium", "pillow": "PIL"},
     "behaviours": {"stable-baselines3": "stable_baselines3"},
 }
 EXTRAS = {module: extra for extra, packages in PACKAGES.items() for module in packages.values()} | {
     "rclpy": "ros",
-    "onnxscript": "train",
     "sensor_msgs": "ros",
     "std_msgs": "ros",
 }
