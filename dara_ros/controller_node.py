@@ -62,6 +62,7 @@ class ControllerNode(LifecycleNode):
         self._walking = False
         self._answer: JointCommand | None = None  # the last one of this walk
         self._forget_policy()
+        self._reset_figures()
         self._command_publisher = self.create_publisher(JointState, messages.JOINT_COMMANDS, qos.COMMAND)
         # First, so that of two messages which wait together the robot's mode is heard before its state.
         self.create_subscription(String, "robot_node/state", self._on_mode, qos.STATE)
@@ -74,7 +75,6 @@ class ControllerNode(LifecycleNode):
         self._spec: RobotSpec | None = None
         self._task: WalkingTask | None = None
         self._act: ActionSource | None = None
-        self._reset_figures()
 
     def _reset_figures(self) -> None:
         self._assembler = StateAssembler(*TOPICS)

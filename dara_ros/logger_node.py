@@ -39,7 +39,6 @@ from .running import run_node
 from .transitions import TransitionBuilder
 
 TICK = 0.05  # s between two looks at what time alone decides
-QUIET = 0.5  # s after its end in which a walk's last messages come
 STOP_DELAY = 0.2  # s without a word of the last walk after which ~/stop takes it for complete
 STOP_PATIENCE = 10.0  # s that ~/stop waits for that
 
@@ -76,7 +75,6 @@ class LoggerNode(Node):
         self._walking = False
         self._walks = 0  # counted by the robot's mode: used only without sent_commands
         self._steps = 0
-        self._walked = time.monotonic()  # when the last walk ended
         self._figures = {"rows": 0, "episodes": 0, "refused": 0, "refused_rows": 0}
         self._make_interface()
         if self.get_parameter("start").value:
@@ -145,8 +143,6 @@ class LoggerNode(Node):
 
     def _on_tick(self) -> None:
         if self._writer is not None:
-            if not self._walking and time.monotonic() - self._walked > QUIET and not self._builder.waiting:
-                self._writer.end_episode()
             self._writer.flush()
         if self._stopping is not None and self._all_has_come():
             self._stopping.set_result(None)
@@ -173,8 +169,6 @@ class LoggerNode(Node):
         walking = message.data == Mode.WALKING.value
         if walking and not self._walking:
             self._walks, self._steps = self._walks + 1, 0
-        if self._walking and not walking:
-            self._walked = time.monotonic()
         self._walking = walking
 
     def _on_part(self, topic: str, message: Any) -> None:
@@ -232,7 +226,7 @@ class LoggerNode(Node):
         return response
 
     def _on_discard(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Drop the episode that goes on (or the rows since the last end), and the rest of its walk."""
+        """Drop the newest episode, which stays open until the next one begins, and the rest of its walk."""
         if self._writer is None:
             response.message = "nothing is being recorded; call ~/start first"
             return response

@@ -240,7 +240,6 @@ class StateAssembler:
         self._topics = frozenset(topics)
         self._parts: dict[int, dict[str, Fields]] = {}  # by stamp, the oldest arrival first
         self._stampless: dict[str, Fields] = {}
-        self._completed: int | None = None
 
     def add(self, topic: str, stamp: int | None, fields: Fields) -> RobotState | None:
         """Take one part; returns the state that it completes, if it does."""
@@ -253,7 +252,6 @@ class StateAssembler:
             self._forget_oldest()
             return None
         del self._parts[stamp]
-        self._completed = stamp
         merged: Fields = {}
         for part in (self._stampless | parts).values():
             merged |= part
@@ -261,7 +259,5 @@ class StateAssembler:
 
     def _forget_oldest(self) -> None:
         if len(self._parts) > KEPT_STAMPS:
-            stamp = next(iter(self._parts))
-            del self._parts[stamp]
-            # Of a state that was published again, leftovers of the second time are no loss.
-            self.incomplete += stamp != self._completed
+            del self._parts[next(iter(self._parts))]
+            self.incomplete += 1

@@ -40,6 +40,7 @@ from .running import run_node
 REPUBLISH = 0.05  # s of wall clock between two publications of one state while time stands still
 MARGIN = 0.1  # of a control period, kept for the motors when waiting for an answer
 MOVING = (Mode.STANDING_UP, Mode.SITTING_DOWN)
+STOPPED = "the robot node was stopped"
 REAL_TIME, LOCK_STEP = "real_time", "lock_step"
 
 PARAMETERS = (
@@ -75,14 +76,14 @@ class RobotNode(Node):
         self._spec = load_robot(self._parameter("robot"))
         self._lock_step = self._parameter("mode") == LOCK_STEP
         self._changed = threading.Condition()
-        self._driver = make_driver(
-            self._parameter("driver"), self._spec, self._parameter("world"), self._parameter("seed")
-        )
-        self._simulated = hasattr(self._driver, "restart")
         if self._parameter("mode") not in (REAL_TIME, LOCK_STEP):
             raise UserError(
                 f"mode '{self._parameter('mode')}' does not exist; use {REAL_TIME} or {LOCK_STEP}"
             )
+        self._driver = make_driver(
+            self._parameter("driver"), self._spec, self._parameter("world"), self._parameter("seed")
+        )
+        self._simulated = hasattr(self._driver, "restart")
         if self._lock_step and not self._simulated:
             raise UserError(
                 f"driver {self._parameter('driver')} cannot wait for commands; use mode {REAL_TIME}"
@@ -141,7 +142,7 @@ class RobotNode(Node):
         finally:
             self._driver.close()
         with self._changed:
-            self._robot.supervisor.damp("the robot node was stopped")
+            self._robot.supervisor.damp(STOPPED)
             self._publish_mode()
         self.get_logger().info(f"stopped: {summary(self._describe()[1])}")
 
@@ -239,9 +240,9 @@ class RobotNode(Node):
         if self._mode is Mode.WALKING and self._state is not None:
             self._settled = self._state.stamp + round(1e9 * self._spec.gait.period)
         self._mode = supervisor.mode
-        self._mode_publisher.publish(String(data=supervisor.mode.value))
-        if supervisor.mode is Mode.DAMPED:
+        if supervisor.mode is Mode.DAMPED and supervisor.reason != STOPPED:
             self.get_logger().error(f"damped: {supervisor.reason}")
+        self._mode_publisher.publish(String(data=supervisor.mode.value))
 
     def _on_command(self, message: JointState) -> None:
         try:
@@ -325,10 +326,12 @@ def make_driver(name: str, spec: RobotSpec, world: str, seed: int) -> Driver:
         UserError: there is none, or the world or robot does not suit it.
     """
     if name == "pybullet":
-        from .sim.simulator import PyBulletDriver
         from .sim.world import load_world
 
-        return PyBulletDriver(spec, load_world(world), seed)
+        loaded = load_world(world)  # first: PyBullet greets on stderr, and a wrong world is to be one line
+        from .sim.simulator import PyBulletDriver
+
+        return PyBulletDriver(spec, loaded, seed)
     found = importlib.metadata.entry_points(group="dara_ros.drivers")
     if name not in found.names:
         known = ", ".join(sorted({"pybullet", *found.names}))

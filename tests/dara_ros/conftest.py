@@ -1,0 +1,152 @@
+"""Policies, states and running nodes that the tests of the ROS layer share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+pytest.importorskip("rclpy", reason="needs the ROS client library: pip install 'dara_ros[ros]'")
+
+from dara_ros.hardware.safety import Mode
+from dara_ros.hardware.spec import RobotSpec, load_robot
+from dara_ros.hardware.state import RobotState
+from dara_ros.hardware.task import ACTION_SIZE, OBSERVATION_SIZE, WalkingTask
+from dara_ros.policies.runtime import PolicyMetadata
+from dara_ros.processes import Parameter, Processes, free_domain_id
+from dara_ros.session import CONTROLLER, LOGGER, ROBOT, RobotClient
+
+MILD, WILD = 0.1, 1.5  # scales of a random linear policy: it walks, and it falls within 30 steps
+
+
+@pytest.fixture(scope="session")
+def a1() -> RobotSpec:
+    return load_robot("a1")
+
+
+@pytest.fixture(scope="session")
+def task(a1: RobotSpec) -> WalkingTask:
+    return WalkingTask(a1)
+
+
+@pytest.fixture
+def state_at(a1: RobotSpec) -> Callable[[int], RobotState]:
+    """States of an A1 that stands and sways a little: a different one for every stamp."""
+
+    def state(stamp: int) -> RobotState:
+        rng = np.random.default_rng(stamp)
+        return RobotState(
+            stamp=stamp,
+            joint_positions=a1.stand_pose + 0.01 * rng.standard_normal(12),
+            joint_velocities=0.1 * rng.standard_normal(12),
+            joint_torques=rng.standard_normal(12),
+            orientation=np.array([0.0, 0.0, 0.0, 1.0]),
+            angular_velocity=0.1 * rng.standard_normal(3),
+            linear_acceleration=np.array([0.0, 0.0, 9.81]) + 0.1 * rng.standard_normal(3),
+            foot_forces=np.array([30.0, 0.0, 0.0, 30.0]),
+            position=np.array([1e-9 * stamp, 0.0, 0.3]),
+        )
+
+    return state
+
+
+def write_linear_policy(path: Path, scale: float) -> Path:
+    """A policy file: tanh of a random linear function of the observation."""
+    weights = scale * np.random.default_rng(3).normal(size=(OBSERVATION_SIZE, ACTION_SIZE))
+    weights = weights.astype(np.float32)
+    observations = np.random.default_rng(0).normal(size=(4, OBSERVATION_SIZE)).astype(np.float32)
+    task = WalkingTask(load_robot("a1"))
+    metadata = PolicyMetadata.from_task(
+        task.description(),
+        robot="a1",
+        control_period=task.spec.control_period,
+        spec_hash=task.spec.hash,
+        task_hash=task.hash(),
+        algorithm="linear",
+        eta=0.0,
+        data_set_hashes={},
+    )
+    golden = {
+        "golden_observations": observations.tolist(),
+        "golden_actions": np.tanh(observations @ weights).tolist(),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["observation", "weights"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["action"]),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", size])
+        for name, size in (("observation", OBSERVATION_SIZE), ("action", ACTION_SIZE))
+    ]
+    tensor = onnx.numpy_helper.from_array(weights, "weights")
+    graph = helper.make_graph(nodes, "linear", ends[:1], ends[1:], [tensor])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, replace(metadata, **golden).to_properties())
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def mild_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_linear_policy(tmp_path_factory.mktemp("mild") / "mild.onnx", MILD)
+
+
+@pytest.fixture(scope="session")
+def wild_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_linear_policy(tmp_path_factory.mktemp("wild") / "wild.onnx", WILD)
+
+
+@pytest.fixture
+def policy_copy(mild_policy: Path, tmp_path: Path) -> Path:
+    """One to spoil."""
+    return Path(shutil.copy(mild_policy, tmp_path / "policy.onnx"))
+
+
+@dataclass
+class Nodes:
+    """Running nodes, and a client that talks to them."""
+
+    processes: Processes
+    client: RobotClient
+    domain: int
+
+    def log(self, node: str) -> str:
+        return (self.processes.logs / f"{node}.log").read_text()
+
+    def engage(self, policy: str | Path, **parameters: Parameter) -> None:
+        """Give the controller a policy and let it answer."""
+        self.client.set_parameters(CONTROLLER, {"policy": str(policy), **parameters})
+        self.client.configure()
+        self.client.activate()
+
+    def release(self) -> None:
+        self.client.deactivate()
+        self.client.cleanup()
+
+    def record(self, path: Path, **parameters: Parameter) -> None:
+        self.client.set_parameters(LOGGER, {"out": str(path), **parameters})
+        self.client.trigger(LOGGER, "start")
+
+    def stand(self) -> None:
+        self.client.stand()
+        self.client.wait_for_mode(Mode.READY, timeout=30.0)
+
+
+@contextmanager
+def run_nodes(logs: Path, *names: str, **robot: Parameter) -> Iterator[Nodes]:
+    """Start the robot node with these parameters, and the other nodes, in a ROS domain of their own."""
+    domain = free_domain_id()
+    with Processes(logs, domain) as processes:
+        processes.start(ROBOT, robot)
+        for name in names:
+            processes.start(name)
+        with RobotClient(domain, check=processes.check) as client:
+            client.wait_for_nodes((ROBOT, *names))
+            yield Nodes(processes, client, domain)

@@ -1,0 +1,80 @@
+"""Whatever ends, the robot ends damped: dead controllers, the e-stop, signals to every node."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Nodes, run_nodes
+
+from dara_ros.hardware.safety import Mode
+from dara_ros.policies.dataset import DataSet
+from dara_ros.session import CONTROLLER, LOGGER, ROBOT, Refused
+
+pytest.importorskip("pybullet", reason="needs the simulator: pip install 'dara_ros[sim]'")
+
+
+@pytest.fixture(params=["lock_step", "real_time"])
+def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Nodes]:
+    """A robot that walks to the controller's trot, and a logger that records."""
+    with run_nodes(tmp_path, CONTROLLER, LOGGER, mode=request.param, answer_timeout=0.3) as nodes:
+        nodes.engage("trot")
+        nodes.record(tmp_path / "walk.h5", world="flat")
+        nodes.stand()
+        nodes.client.enable(True)
+        time.sleep(0.5)
+        assert nodes.client.mode is Mode.WALKING
+        yield nodes
+
+
+def stop(nodes: Nodes, node: str, number: signal.Signals) -> int:
+    """Send a signal; the exit status."""
+    process = nodes.processes.nodes.pop(node).process
+    process.send_signal(number)
+    return process.wait(timeout=20.0)
+
+
+def test_killed_controller_leaves_a_damped_robot_and_all_stop_cleanly(nodes: Nodes, tmp_path: Path) -> None:
+    stop(nodes, CONTROLLER, signal.SIGKILL)
+    nodes.client.wait_for_mode(Mode.DAMPED, timeout=20.0)
+    assert "no command for" in nodes.log(ROBOT)
+    with pytest.raises(Refused, match="damped"):
+        nodes.client.enable(True)
+    assert stop(nodes, LOGGER, signal.SIGINT) == 0
+    assert stop(nodes, ROBOT, signal.SIGINT) == 0
+    check_logs_and_file(nodes, tmp_path / "walk.h5", CONTROLLER)
+
+
+def test_signals_and_the_emergency_stop_while_walking(nodes: Nodes, tmp_path: Path) -> None:
+    nodes.client.estop()
+    nodes.client.wait_for_mode(Mode.DAMPED, timeout=5.0)
+    assert "emergency stop" in nodes.log(ROBOT)
+    nodes.client.reset()
+    nodes.client.wait_for_mode(Mode.PASSIVE, timeout=5.0)
+    nodes.client.restart(1)
+    nodes.stand()
+    nodes.client.enable(True)
+    time.sleep(0.3)
+    assert nodes.client.mode is Mode.WALKING
+    assert stop(nodes, ROBOT, signal.SIGTERM) == 0
+    assert nodes.client.wait_for_mode(Mode.DAMPED, timeout=5.0) is Mode.DAMPED  # its last word
+    assert stop(nodes, CONTROLLER, signal.SIGTERM) == 0
+    assert stop(nodes, LOGGER, signal.SIGTERM) == 0
+    check_logs_and_file(nodes, tmp_path / "walk.h5")
+
+
+def check_logs_and_file(nodes: Nodes, file: Path, *killed: str) -> None:
+    for node in {ROBOT, CONTROLLER, LOGGER} - set(killed):
+        log = nodes.log(node)
+        assert "Traceback" not in log
+        assert log.strip().splitlines()[-1].count("stopped: ") == 1
+    with DataSet(file) as data:
+        assert len(data) > 5
+        stamps, timeouts = data.column("infos/stamp"), data.column("timeouts")
+    # The file was closed in order: its last row ends an episode, and episodes hold consecutive periods.
+    assert timeouts[-1]
+    assert set(np.diff(stamps)[~timeouts[:-1]].tolist()) == {20_000_000}
