@@ -111,12 +111,14 @@ class LoggerNode(Node):
 
     # -- recording ------------------------------------------------------------------------------------------
 
-    def _start_recording(self) -> None:
+    def _start_recording(self) -> Path:
         values = {name: self.get_parameter(name).value for name in ("out", "world", "domain", "made_by")}
         if not values["out"]:
             raise UserError("parameter out is empty; set it to the HDF5 file to make")
         info = data_set_info(self._spec, values["world"], values["domain"], values["made_by"])
-        self._writer = DataSetWriter(Path(values["out"]), info, self.get_parameter("flush_interval").value)
+        path = Path(values["out"])
+        self._writer = DataSetWriter(path, info, self.get_parameter("flush_interval").value)
+        return path
 
     def _stop_recording(self) -> None:
         if self._writer is not None:
@@ -199,11 +201,10 @@ class LoggerNode(Node):
             response.message = f"recording into {self._writer.path} already; call ~/stop first"
             return response
         try:
-            self._start_recording()
+            response.message = f"recording into {self._start_recording()}"
+            response.success = True
         except UserError as error:
             response.message = str(error)
-            return response
-        response.success, response.message = True, str(self._writer.path)
         return response
 
     async def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

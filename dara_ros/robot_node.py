@@ -17,7 +17,9 @@ import importlib.metadata
 import sys
 import threading
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, cast
 
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -54,6 +56,10 @@ PARAMETERS = (
 )
 
 
+Request = Callable[[], str]
+"""Asks the supervisor for something; returns an empty string, or why it is refused."""
+
+
 class Simulation(Driver, Protocol):
     """What a simulated robot can do beyond a Driver."""
 
@@ -83,8 +89,8 @@ class RobotNode(Node):
         self._driver = make_driver(
             self._parameter("driver"), self._spec, self._parameter("world"), self._parameter("seed")
         )
-        self._simulated = hasattr(self._driver, "restart")
-        if self._lock_step and not self._simulated:
+        self._simulation = cast(Simulation, self._driver) if hasattr(self._driver, "restart") else None
+        if self._lock_step and self._simulation is None:
             raise UserError(
                 f"driver {self._parameter('driver')} cannot wait for commands; use mode {REAL_TIME}"
             )
@@ -108,16 +114,16 @@ class RobotNode(Node):
         self._sent_publisher = self.create_publisher(JointState, messages.SENT_COMMANDS, qos.COMMAND)
         self._mode_publisher = self.create_publisher(String, "~/state", qos.STATE)
         self._clock_publisher = (
-            self.create_publisher(Clock, "/clock", qos.SENSOR) if self._simulated else None
+            self.create_publisher(Clock, "/clock", qos.SENSOR) if self._simulation else None
         )
         self.create_subscription(JointState, messages.JOINT_COMMANDS, self._on_command, qos.COMMAND)
         self.create_service(SetBool, "~/enable", self._on_enable)
-        services = {"stand": self._stand, "sit": self._sit, "reset": self._reset}
+        services: dict[str, Request] = {"stand": self._stand, "sit": self._sit, "reset": self._reset}
         services |= {"damp": self._damp, "estop": self._estop}
-        if self._simulated:
-            services["restart"] = self._restart
+        if self._simulation is not None:
+            services["restart"] = partial(self._restart, self._simulation)
         for name, request in services.items():
-            self.create_service(Trigger, f"~/{name}", _guarded(self, request))
+            self.create_service(Trigger, f"~/{name}", partial(self._on_trigger, request))
         publish_diagnostics(self, self._describe)
 
     def _parameter(self, name: str) -> Any:
@@ -258,8 +264,25 @@ class RobotNode(Node):
 
     # -- services: each request returns an empty string, or why it is refused -------------------------------
 
-    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        return _guarded(self, lambda: self._enable(request.data))(request, response)
+    def _on_trigger(
+        self, request: Request, _: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        response.message = self._make(request)
+        response.success = not response.message
+        return response
+
+    def _on_enable(self, message: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        response.message = self._make(partial(self._enable, message.data))
+        response.success = not response.message
+        return response
+
+    def _make(self, request: Request) -> str:
+        """Make a request between two periods of the loop; returns why it is refused."""
+        with self._changed:
+            refusal = request()
+            self._publish_mode()
+            self._changed.notify()
+        return refusal
 
     def _stand(self) -> str:
         return self._robot.supervisor.stand()
@@ -285,11 +308,11 @@ class RobotNode(Node):
         self._driver.damp()  # now, not at the end of the period
         return ""
 
-    def _restart(self) -> str:
+    def _restart(self, simulation: Simulation) -> str:
         """A new beginning in a simulated world: time goes on, at the beginning of a gait period."""
         gait = round(1e9 * self._spec.gait.period)
         stamp = 0 if self._state is None else gait * (self._state.stamp // gait + 1)
-        self._driver.restart(self._parameter("seed"), stamp)
+        simulation.restart(self._parameter("seed"), stamp)
         self._robot = Robot(self._spec, self._driver)
         self._state, self._command, self._settled = None, None, 0
         return ""
@@ -298,25 +321,11 @@ class RobotNode(Node):
 
     def _describe(self) -> tuple[str, dict[str, Any]]:
         supervisor = self._robot.supervisor
-        figures = {"mode": supervisor.mode.value, **self._figures}
+        figures: dict[str, Any] = {"mode": supervisor.mode.value, **self._figures}
         figures |= self._loop.figures("period_ms") | self._answer.figures("answer_ms")
         if not self._lock_step:
             figures |= self._jitter.figures("jitter_ms")
         return supervisor.reason, figures
-
-
-def _guarded(node: RobotNode, request: Any) -> Any:
-    """A Trigger or SetBool callback that makes `request` between two periods of the loop."""
-
-    def respond(_: Any, response: Any) -> Any:
-        with node._changed:
-            response.message = request()
-            response.success = not response.message
-            node._publish_mode()
-            node._changed.notify()
-        return response
-
-    return respond
 
 
 def make_driver(name: str, spec: RobotSpec, world: str, seed: int) -> Driver:

@@ -68,8 +68,8 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
         errors.append(error)
     node.destroy_node()
     rclpy.try_shutdown()
-    for error in errors:
-        print(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+    for problem in errors:
+        print(f"{name}: {type(problem).__name__}: {' '.join(str(problem).split())}", file=sys.stderr)
     return 1 if errors else 0
 
 

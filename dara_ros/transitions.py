@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,32 @@ class _Record:
     receive_time: int = 0
     command: JointCommand | None = None
     sent: SentCommand | None = None
+
+    def period(self, following: RobotState | None) -> _Period | None:
+        """The whole period, if nothing is missing."""
+        if self.state is None or self.command is None or self.sent is None or following is None:
+            return None
+        return _Period(self.state, self.receive_time, self.command, self.sent, following)
+
+
+@dataclass(frozen=True, eq=False)
+class _Period:
+    """One control period of which everything is known."""
+
+    state: RobotState
+    receive_time: int
+    command: JointCommand
+    sent: SentCommand
+    following: RobotState
+
+    def infos(self) -> dict[str, Any]:
+        return {
+            "stamp": self.state.stamp,
+            "receive_time": self.receive_time,
+            "requested_command": self.command.positions,
+            "sent_command": self.sent.positions,
+            "base_position": self.following.position,
+        }
 
 
 class TransitionBuilder:
@@ -115,32 +142,27 @@ class TransitionBuilder:
         while self._records:
             stamp = min(self._records)
             record = self._records[stamp]
-            following = self._records.get(stamp + self._period, _Record()).state
-            missing = self._missing(stamp, record, following)
-            hopeful = all(self._newest[topic] <= last for topic, last in missing.items())
-            if missing and hopeful and len(self._records) <= MOST_RECORDS:
+            period = record.period(self._records.get(stamp + self._period, _Record()).state)
+            if period is None and self._may_come(stamp, record) and len(self._records) <= MOST_RECORDS:
                 return
             del self._records[stamp]
             self._done = stamp
-            if not missing:
-                step = self._step(record, following)
+            if period is not None:
+                step = self._step(period)
                 if step is not None:
                     yield step
             elif record.sent is not None:
                 self._lose(record.sent)
 
-    def _missing(self, stamp: int, record: _Record, following: RobotState | None) -> dict[str, int]:
-        """Topics whose part is not there, with its stamp."""
-        missing = {}
+    def _may_come(self, stamp: int, record: _Record) -> bool:
+        """Whether all that is missing of a record can still come: nothing newer of its topic has."""
+        last_state = stamp if record.state is None else stamp + self._period
+        missing = {"state": last_state} if self._records.get(last_state, _Record()).state is None else {}
         if record.sent is None:
             missing["sent"] = stamp
         if record.command is None:
             missing["command"] = stamp
-        if record.state is None:
-            missing["state"] = stamp
-        elif following is None:
-            missing["state"] = stamp + self._period
-        return missing
+        return all(self._newest[topic] <= last for topic, last in missing.items())
 
     def _lose(self, sent: SentCommand) -> None:
         self.lost += 1
@@ -148,23 +170,18 @@ class TransitionBuilder:
         if sent.walk != self._number:
             self._number, self._walk = sent.walk, None
 
-    def _step(self, record: _Record, following: RobotState) -> Step | None:
+    def _step(self, period: _Period) -> Step | None:
         """One period of a walk of which everything is known."""
-        state, command, sent = record.state, record.command, record.sent
-        if sent.walk != self._number:
-            self._begin(sent, state)
-        elif self._walk is not None and state.stamp != self._expected:
-            self._resume(state)
-        if self._walk is None:
+        walk, task = self._walk_at(period), self._task
+        if walk is None:
             return None
-        walk, task = self._walk, self._task
-        action = _within_bounds(task.action(walk, state, command))
-        self._walk = after = task.advance(walk, action, following)
-        self._expected = following.stamp
-        reason = fault(task.spec, following)
-        if reason:
-            self._walk = None  # a fall ends the walk, though the robot takes one more period to damp
-        if not sent.in_time:
+        action = _within_bounds(task.action(walk, period.state, period.command))
+        after = task.advance(walk, action, period.following)
+        reason = fault(task.spec, period.following)
+        self._expected = period.following.stamp
+        # A fall ends the walk, though the robot takes one more period to damp.
+        self._walk = None if reason else after
+        if not period.sent.in_time:
             self.late += 1
             self._first = True
             return None
@@ -172,22 +189,23 @@ class TransitionBuilder:
             self._unknown -= 1
             return None
         transition = Transition(
-            observation=task.observation(walk, state),
+            observation=task.observation(walk, period.state),
             action=action,
-            reward=task.reward(after, following, bool(reason)),
-            next_observation=task.observation(after, following),
+            reward=task.reward(after, period.following, bool(reason)),
+            next_observation=task.observation(after, period.following),
             terminal=bool(reason),
-            infos={
-                "stamp": state.stamp,
-                "receive_time": record.receive_time,
-                "requested_command": command.positions,
-                "sent_command": sent.positions,
-                "base_position": following.position,
-                "forward": after.forward[-1] - self._origin,
-            },
+            infos=period.infos() | {"forward": after.forward[-1] - self._origin},
         )
         first, self._first = self._first, False
         return Step(transition, first)
+
+    def _walk_at(self, period: _Period) -> Walk | None:
+        """What the walk remembers when the period begins; None where the walk is of no use."""
+        if period.sent.walk != self._number:
+            self._begin(period.sent, period.state)
+        elif self._walk is not None and period.state.stamp != self._expected:
+            self._resume(self._walk, period.state)
+        return self._walk
 
     def _begin(self, sent: SentCommand, state: RobotState) -> None:
         """A new walk, if this is its first period."""
@@ -196,9 +214,9 @@ class TransitionBuilder:
         if self._walk is not None:
             self._origin = self._walk.forward[-1]
 
-    def _resume(self, state: RobotState) -> None:
+    def _resume(self, walk: Walk, state: RobotState) -> None:
         """Go on after a gap: the heading is known, and everything else will be after WINDOW periods."""
-        forgotten = replace(self._walk, forward=())
+        forgotten = replace(walk, forward=())
         self._walk = self._task.advance(forgotten, np.zeros(ACTION_SIZE), state)
         self._first, self._unknown = True, WINDOW
 

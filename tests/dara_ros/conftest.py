@@ -140,13 +140,13 @@ class Nodes:
 
 
 @contextmanager
-def run_nodes(logs: Path, *names: str, **robot: Parameter) -> Iterator[Nodes]:
-    """Start the robot node with these parameters, and the other nodes, in a ROS domain of their own."""
+def run_nodes(logs: Path, *names: str, robot: str | Path = "a1", **hosted: Parameter) -> Iterator[Nodes]:
+    """Start the nodes in a ROS domain of their own; `hosted` are further parameters of the robot node."""
     domain = free_domain_id()
     with Processes(logs, domain) as processes:
-        processes.start(ROBOT, robot)
+        processes.start(ROBOT, {"robot": str(robot), **hosted})
         for name in names:
-            processes.start(name)
+            processes.start(name, {"robot": str(robot)})
         with RobotClient(domain, check=processes.check) as client:
             client.wait_for_nodes((ROBOT, *names))
             yield Nodes(processes, client, domain)

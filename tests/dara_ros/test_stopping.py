@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from conftest import Nodes, run_nodes
 
 from dara_ros.hardware.safety import Mode
+from dara_ros.hardware.spec import ROBOTS
 from dara_ros.policies.dataset import DataSet
 from dara_ros.session import CONTROLLER, LOGGER, ROBOT, Refused
 
@@ -21,13 +23,17 @@ pytest.importorskip("pybullet", reason="needs the simulator: pip install 'dara_r
 @pytest.fixture(params=["lock_step", "real_time"])
 def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Nodes]:
     """A robot that walks to the controller's trot, and a logger that records."""
-    with run_nodes(tmp_path, CONTROLLER, LOGGER, mode=request.param, answer_timeout=0.3) as nodes:
+    a1 = (ROBOTS / "a1.yaml").read_text()
+    patient = tmp_path / "patient.yaml"  # a busy machine may hold up a controller that is alive
+    patient.write_text(re.sub(r"command_timeout: [\d.]+", "command_timeout: 1.0", a1))
+    parameters = {"robot": patient, "mode": request.param, "answer_timeout": 0.05}
+    with run_nodes(tmp_path, CONTROLLER, LOGGER, **parameters) as nodes:
         nodes.engage("trot")
         nodes.record(tmp_path / "walk.h5", world="flat")
         nodes.stand()
         nodes.client.enable(True)
         time.sleep(0.5)
-        assert nodes.client.mode is Mode.WALKING
+        assert nodes.client.mode is Mode.WALKING, nodes.log(ROBOT)
         yield nodes
 
 

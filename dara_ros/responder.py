@@ -1,0 +1,107 @@
+"""From states to commands: the controller without ROS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from .errors import UserError
+from .hardware.state import Array, JointCommand, RobotState
+from .hardware.task import ACTION_SIZE, FIELDS, Walk, WalkingTask
+from .policies.runtime import ObservationField, Policy
+from .rollouts import behaviour_path
+
+ActionSource = Callable[[np.ndarray], Array]
+"""Observation (55,) float32 -> action (12,) float64, not yet clipped."""
+
+
+class Responder:
+    """Answers the states of one walk after the other, exactly as `sim.environment.WalkingEnv` would.
+
+    Attributes:
+        spec: of the robot.
+        repeated: states that were answered before and came again; they get the same answer.
+        not_finite: states that got no answer because observation or action was not finite.
+        inference_ms: what the last action took.
+    """
+
+    def __init__(self, task: WalkingTask, act: ActionSource) -> None:
+        self.repeated = 0
+        self.not_finite = 0
+        self.inference_ms = 0.0
+        self.spec = task.spec
+        self._task = task
+        self._act = act
+        self._last: tuple[Walk, Array, JointCommand] | None = None  # of this walk
+
+    def begin(self) -> None:
+        """The next state is the first one of a new walk."""
+        self._last = None
+
+    def answer(self, state: RobotState) -> JointCommand | None:
+        """The command for `state`; None where something is not finite: on silence the robot damps itself."""
+        if self._last is not None and state.stamp == self._last[2].stamp:
+            self.repeated += 1
+            return self._last[2]
+        walk = self._walk_at(state)
+        action = self._decide(self._task.observation(walk, state))
+        if action is None:
+            self.not_finite += 1
+            return None
+        command = self._task.command(walk, state, action)
+        self._last = walk, action, command
+        return command
+
+    def _walk_at(self, state: RobotState) -> Walk:
+        if self._last is None or state.stamp < self._last[2].stamp:
+            return self._task.begin(state)
+        walk, action, _ = self._last
+        return self._task.advance(walk, action, state)
+
+    def _decide(self, observation: np.ndarray) -> Array | None:
+        """The action in [-1, 1]."""
+        if not np.isfinite(observation).all():
+            return None
+        begin = time.perf_counter()
+        action = self._act(observation)
+        self.inference_ms = 1e3 * (time.perf_counter() - begin)
+        return np.clip(action, -1.0, 1.0) if np.isfinite(action).all() else None
+
+
+def action_source(name: str, task: WalkingTask, noise: float, seed: int) -> ActionSource:
+    """What gives the actions.
+
+    Args:
+        name: an ONNX file, a shipped behaviour, `trot` (the gait and nothing else) or `random`.
+        noise: standard deviation of Gaussian exploration noise on the action.
+
+    Raises:
+        UserError: the policy does not exist, is damaged, or was made for something else.
+    """
+    rng = np.random.default_rng(seed)
+    source = _noiseless(name, task, rng)
+    if noise == 0.0:
+        return source
+    return lambda observation: source(observation) + noise * rng.standard_normal(ACTION_SIZE)
+
+
+def _noiseless(name: str, task: WalkingTask, rng: np.random.Generator) -> ActionSource:
+    if name == "trot":
+        return lambda observation: np.zeros(ACTION_SIZE)
+    if name == "random":
+        return lambda observation: rng.uniform(-1.0, 1.0, ACTION_SIZE)
+    if not name:
+        raise UserError("parameter policy is empty; set it to an ONNX file or a shipped behaviour")
+    spec = task.spec
+    policy = Policy.load(behaviour_path(name, spec.name))
+    policy.require(
+        robot=spec.name,
+        joint_names=spec.joint_names,
+        control_period=spec.control_period,
+        observation=[ObservationField(field.name, field.size, field.scale, field.unit) for field in FIELDS],
+        task_hash=task.hash(),
+        spec_hash=spec.hash,
+    )
+    return lambda observation: np.asarray(policy(observation), np.float64)

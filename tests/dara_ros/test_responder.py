@@ -1,0 +1,84 @@
+"""The controller without ROS: one answer per state, silence where something is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dara_ros.hardware.state import RobotState
+from dara_ros.hardware.task import ACTION_SIZE, WalkingTask
+from dara_ros.responder import Responder, action_source
+
+StateAt = Callable[[int], RobotState]
+LAST_ACTION = slice(37, 49)
+
+
+@pytest.fixture
+def seen() -> list[np.ndarray]:
+    """The observations that the policy was given."""
+    return []
+
+
+@pytest.fixture
+def responder(task: WalkingTask, seen: list[np.ndarray]) -> Responder:
+    def act(observation: np.ndarray) -> np.ndarray:
+        seen.append(observation)
+        return np.full(ACTION_SIZE, 0.1 * len(seen) if len(seen) < 5 else 7.0)
+
+    return Responder(task, act)
+
+
+def test_repeated_state_gets_the_same_answer_and_the_walk_does_not_move(
+    responder: Responder, seen: list[np.ndarray], task: WalkingTask, state_at: StateAt
+) -> None:
+    first, again = responder.answer(state_at(0)), responder.answer(state_at(0))
+    assert first is again
+    assert len(seen) == responder.repeated == 1
+    responder.answer(state_at(task.spec.period_ns))
+    np.testing.assert_allclose(seen[1][LAST_ACTION], 0.1, rtol=1e-6)
+
+
+def test_new_walk_remembers_nothing(
+    responder: Responder, seen: list[np.ndarray], task: WalkingTask, state_at: StateAt
+) -> None:
+    for stamp in (0, task.spec.period_ns):
+        responder.answer(state_at(stamp))
+    responder.begin()
+    responder.answer(state_at(2 * task.spec.period_ns))
+    np.testing.assert_array_equal(seen[2][LAST_ACTION], 0.0)
+
+
+def test_actions_are_clipped(responder: Responder, task: WalkingTask, state_at: StateAt) -> None:
+    for k in range(5):
+        command = responder.answer(state_at(k * task.spec.period_ns))
+    walk = task.begin(state_at(0))
+    action = task.action(walk, state_at(4 * task.spec.period_ns), command)
+    np.testing.assert_allclose(action, 1.0)
+
+
+def test_state_that_is_not_finite_gets_no_answer(
+    responder: Responder, seen: list[np.ndarray], state_at: StateAt
+) -> None:
+    assert responder.answer(replace(state_at(0), angular_velocity=np.array([0.0, np.nan, 0.0]))) is None
+    assert responder.not_finite == 1
+    assert seen == []
+    assert responder.answer(state_at(0)) is not None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_action_that_is_not_finite_is_not_sent(task: WalkingTask, state_at: StateAt, value: float) -> None:
+    responder = Responder(task, lambda observation: np.full(ACTION_SIZE, value))
+    assert responder.answer(state_at(0)) is None
+    assert responder.not_finite == 1
+
+
+def test_noise_and_random_actions_follow_from_the_seed(task: WalkingTask) -> None:
+    observation = np.zeros(55, np.float32)
+    for name, noise in (("trot", 0.3), ("random", 0.0)):
+        draws = [action_source(name, task, noise, seed)(observation) for seed in (1, 1, 2)]
+        np.testing.assert_array_equal(draws[0], draws[1])
+        assert (draws[0] != draws[2]).all()
+    np.testing.assert_array_equal(action_source("trot", task, 0.0, 0)(observation), 0.0)
