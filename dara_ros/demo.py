@@ -130,15 +130,19 @@ def run_demo(
     sizes, test = plan.sizes, ", ".join(plan.policies)
     if moved := _make_room(out):
         say(f"the earlier demo is now in {moved}")
-    say(f"1/5 source: {sizes.source_rows} transitions in the {SOURCE_WORLD} world, all cores")
+
+    def stage(line: str) -> None:
+        say(f"{time.monotonic() - start:5.0f} s  {line}")
+
+    stage(f"1/5 source: {sizes.source_rows} transitions in the {SOURCE_WORLD} world, all cores")
     log_source(plan)
-    say(f"2/5 target: {sizes.target_episodes} walks in the {TARGET_WORLD} world through the ROS 2 nodes")
+    stage(f"2/5 target: {sizes.target_episodes} walks in the {TARGET_WORLD} world through the ROS 2 nodes")
     log_target(plan)
-    say(f"3/5 offline node: BCQ without augmentation and with it (eta {ETA}), {sizes.steps} steps each")
+    stage(f"3/5 offline node: BCQ without augmentation and with it (eta {ETA}), {sizes.steps} steps each")
     train_both(plan)
-    say(f"4/5 {sizes.test_episodes} walks each through the controller node: {test}")
+    stage(f"4/5 {sizes.test_episodes} walks each through the controller node: {test}")
     rows = compare(plan)
-    say("5/5 picture and report")
+    stage("5/5 picture and report")
     make_gif(plan.walks("bcq+dara"), 0, plan.test_seeds[0], TARGET_WORLD, out / "dry_run.gif")
     results = _results(plan, rows, round(time.monotonic() - start, 1))
     (out / "results.json").write_text(json.dumps(results, default=asdict, indent=1))

@@ -126,9 +126,11 @@ def doctor(as_json: Json = False) -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Benchmark; without one, all are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Benchmark, or all; without one, they are listed.")
+    ] = None,
 ) -> None:
-    """List the benchmarks, or run one; what follows its name goes to it.
+    """List the benchmarks, run one, or run them all; what follows the name goes to each.
 
     \b
     Example:
@@ -139,9 +141,9 @@ def bench(
     if name is None:
         emit(None, False, "\n".join(f"{known:12s} {purpose}" for known, purpose in benchmarks().items()))
         return
-    status = run(name, context.args)
-    if status:
-        raise typer.Exit(status)
+    statuses = [run(one, context.args) for one in (benchmarks() if name == "all" else [name])]
+    if any(statuses):
+        raise typer.Exit(max(statuses))
 
 
 def _walk(

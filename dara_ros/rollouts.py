@@ -110,8 +110,11 @@ def behaviour_path(behaviour: str, robot: str) -> Path:
     shipped = BEHAVIOURS / f"{robot}_{behaviour}.onnx"
     path = shipped if shipped.is_file() else Path(behaviour)
     if not path.is_file():
-        known = ", ".join(("trot", "random", *shipped_behaviours(robot)))
-        raise UserError(f"{behaviour}: no such behaviour or ONNX file; known behaviours: {known}")
+        known = ", ".join(shipped_behaviours(robot)) or "none"
+        raise UserError(
+            f"{behaviour}: no such ONNX policy; shipped ones for {robot}: {known} "
+            "(trot and random need no file, and are for dara collect and dara evaluate)"
+        )
     return path
 
 

@@ -135,20 +135,26 @@ def test_not_a_policy(dara: Dara, tmp_path: Path) -> None:
     refused(dara("evaluate", tmp_path / "policy.onnx"), "policy.onnx")
 
 
-def test_changed_golden_pair(dara: Dara, policy: Path) -> None:
+@pytest.mark.parametrize("command", ["evaluate", "dry-run"])
+def test_changed_golden_pair(dara: Dara, policy: Path, command: str) -> None:
     model = onnx.load(policy)
     golden = next(entry for entry in model.metadata_props if entry.key == "golden_actions")
     golden.value = golden.value.replace("0.0", "0.5", 1)
     onnx.save(model, policy)
-    refused(dara("evaluate", policy, "--episodes", 1), "golden")
+    refused(dara(command, policy, "--episodes", 1), "golden")
 
 
-def test_policy_for_another_robot(dara: Dara, policy: Path) -> None:
+@pytest.mark.parametrize("command", ["evaluate", "dry-run"])
+def test_policy_for_another_robot(dara: Dara, policy: Path, command: str) -> None:
     model = onnx.load(policy)
     robot = next(entry for entry in model.metadata_props if entry.key == "robot")
     robot.value = '"go2"'
     onnx.save(model, policy)
-    refused(dara("evaluate", policy, "--episodes", 1), "go2", "a1")
+    refused(dara(command, policy, "--episodes", 1), "go2", "a1")
+
+
+def test_picture_without_a_log(dara: Dara, policy: Path, tmp_path: Path) -> None:
+    refused(dara("dry-run", policy, "--picture", tmp_path / "walk.gif"), "--out")
 
 
 def test_the_same_through_a_process(tmp_path: Path) -> None:

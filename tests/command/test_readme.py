@@ -28,7 +28,7 @@ def commands(program: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("line", commands("dara"), ids=" ".join)
 def test_dara_commands_parse(dara: Dara, line: list[str]) -> None:
-    """With --help at its end a command does not run, but an unknown option or a wrong value is refused."""
+    """With --help at its end a command does not run, but an unknown command or option is refused."""
     status, _, err = dara(*line[1:], "--help")
     assert status == 0, err
 
