@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,28 @@ COLOURS = 48  # of the GIF's palette: small files
 SAME_PLACE = 1e-3  # m between the logged and the replayed base
 
 
+@dataclass(frozen=True, eq=False)
+class _Log:
+    """A logged walk of T control periods.
+
+    Attributes:
+        commands: (T, 12) rad, sent to the motors; a lost one repeats the one before it.
+        whole: periods from the beginning up to the first lost one.
+        position: (3,) m, of the base after these.
+    """
+
+    commands: np.ndarray
+    whole: int
+    position: np.ndarray
+
+
 def make_gif(
     file: Path, episode: int, seed: int, world: str, path: Path, robot: str = "a1", every: int = FRAME_EVERY
 ) -> Path:
     """Replay a walk of a lock-step dry run in the simulator and write it as an animated GIF.
 
-    The simulator is deterministic: the same seed, stand-up and motor commands give the same walk.
+    The simulator is deterministic: the same seed, stand-up and motor commands give the same walk. Where the
+    log lost a message, the picture is the walk up to there, and from there on only like it.
 
     Args:
         file: the data set that the logger wrote.
@@ -37,22 +54,21 @@ def make_gif(
         every: control periods from one frame to the next.
 
     Raises:
-        UserError: there is no such walk, or the replay does not come out where the log says.
+        UserError: there is no such walk, or the replay does not come by where the log says.
     """
     spec = load_robot(robot)
-    with DataSet(file) as data:
-        ends = walk_ends(data, spec) + 1
-        if not 0 <= episode < len(ends):
-            raise UserError(f"{file}: has no walk {episode}; it has {len(ends)}, counted from 0")
-        rows = slice(int(ends[episode - 1]) if episode else 0, int(ends[episode]))
-        commands = data.column("infos/sent_command", rows.start, rows.stop)
-        positions = data.column("infos/base_position", rows.start, rows.stop)
+    log = _read(file, episode, spec)
     driver = PyBulletDriver(spec, load_world(world), seed)
     driver.open()
     try:
         _stand_up(spec, driver)
-        frames = _replay(spec, driver, commands, every)
-        error = float(np.abs(driver.read().position - positions[-1]).max())
+        frames = [driver.picture(*PICTURE_SIZE)]
+        for number, targets in enumerate(log.commands, 1):
+            driver.write(MotorCommand(targets, spec.gains.kp, spec.gains.kd))
+            if number == log.whole:
+                error = float(np.abs(driver.state.position - log.position).max())
+            if number % every == 0:
+                frames.append(driver.picture(*PICTURE_SIZE))
     finally:
         driver.close()
     if error > SAME_PLACE:
@@ -64,21 +80,26 @@ def make_gif(
     return path
 
 
+def _read(file: Path, walk: int, spec: RobotSpec) -> _Log:
+    with DataSet(file) as data:
+        ends = walk_ends(data, spec) + 1
+        if not 0 <= walk < len(ends):
+            raise UserError(f"{file}: has no walk {walk}; it has {len(ends)}, counted from 0")
+        rows = int(ends[walk - 1]) if walk else 0, int(ends[walk])
+        stamps = data.column("infos/stamp", *rows)
+        commands = np.asarray(data.column("infos/sent_command", *rows), np.float64)
+        positions = data.column("infos/base_position", *rows)
+    periods = (stamps - stamps[0]) // spec.period_ns
+    whole = int(np.sum(periods == np.arange(len(periods))))
+    row_of_period = np.searchsorted(periods, np.arange(periods[-1] + 1), side="right") - 1
+    return _Log(commands[row_of_period], whole, positions[whole - 1])
+
+
 def _stand_up(spec: RobotSpec, driver: PyBulletDriver) -> None:
     robot = Robot(spec, driver)
     robot.supervisor.stand()
     while robot.supervisor.mode is Mode.STANDING_UP:
         robot.tick(driver.read(), None)
-
-
-def _replay(spec: RobotSpec, driver: PyBulletDriver, commands: np.ndarray, every: int) -> list[np.ndarray]:
-    """Pictures, one before the first command and one after every `every` of them."""
-    frames = [driver.picture(*PICTURE_SIZE)]
-    for number, targets in enumerate(commands, 1):
-        driver.write(MotorCommand(np.asarray(targets, np.float64), spec.gains.kp, spec.gains.kd))
-        if number % every == 0:
-            frames.append(driver.picture(*PICTURE_SIZE))
-    return frames
 
 
 def _write_gif(frames: list[np.ndarray], path: Path, seconds: float) -> None:

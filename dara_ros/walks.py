@@ -1,7 +1,7 @@
 """Walks in a data set file that the logger wrote.
 
 A lost message splits an episode of the file but not the walk. Two walks lie at least as far apart as
-standing up takes.
+standing up takes, or the clock has begun anew.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from .policies.dataset import DataSet
 
 def walk_ends(data: DataSet, spec: RobotSpec) -> np.ndarray:
     """Last row of every walk, (W,) int64."""
-    gap = round(spec.safety.stand_duration * 1e9)
-    return np.append(np.flatnonzero(np.diff(data.column("infos/stamp")) >= gap), len(data) - 1)
+    steps = np.diff(data.column("infos/stamp"))
+    between = (steps >= round(spec.safety.stand_duration * 1e9)) | (steps <= 0)
+    return np.append(np.flatnonzero(between), len(data) - 1)
 
 
 def read_walks(file: Path, spec: RobotSpec, walks: int) -> tuple[list[float], list[int], list[bool]]:

@@ -35,7 +35,7 @@ def write_walks(path: Path, stamps_ms: list[int], forward: list[float], terminal
 
 
 def test_walks_are_told_apart_by_the_time_that_standing_up_takes(tmp_path) -> None:
-    stamps = [0, 20, 60, 80, 5000, 5020, 9000]  # 40 was lost: still the first walk
+    stamps = [0, 20, 60, 80, 5000, 5020, 200]  # 40 was lost: still the first walk
     file = write_walks(tmp_path / "walks.h5", stamps, [0.0, 0.1, 0.3, 0.4, 0.0, 0.2, -0.1], {5})
     distance, steps, fell = read_walks(file, load_robot("a1"), walks=3)
     assert (distance, steps, fell) == ([0.4, 0.2, -0.1], [5, 2, 1], [False, True, False])
@@ -82,6 +82,30 @@ def test_the_picture_replays_the_log(dry_run, tmp_path) -> None:
         assert picture.n_frames == 1 + STEPS // 5
     with pytest.raises(UserError, match="cannot be replayed with seed 3"):
         make_gif(file, 1, 3, "obstructive", tmp_path / "other.gif")
+    with pytest.raises(UserError, match="has no walk 2"):
+        make_gif(file, 2, 3, "obstructive", tmp_path / "other.gif")
+    assert not (tmp_path / "other.gif").exists()
+
+
+def test_a_walk_with_a_lost_row_has_its_picture_too(dry_run, tmp_path) -> None:
+    from PIL import Image
+
+    file = dry_run.run("trot", (3,), tmp_path / "walks.h5").file
+    with DataSet(file) as data, DataSetWriter(tmp_path / "lossy.h5", data.info) as writer:
+        for row in range(STEPS):
+            if row != 25:
+                writer.append(transition(data, row))
+    gif = make_gif(tmp_path / "lossy.h5", 0, 3, "obstructive", tmp_path / "walk.gif")
+    with Image.open(gif) as picture:
+        assert picture.n_frames == 1 + STEPS // 5
+
+
+def transition(data: DataSet, row: int) -> Transition:
+    names = [name for name in data.column_names() if name.startswith("infos/")]
+    infos = {name.removeprefix("infos/"): data.column(name, row, row + 1)[0] for name in names}
+    batch = data.rows(np.array([row]))
+    action, reward = batch.actions[0], float(batch.rewards[0])
+    return Transition(batch.observations[0], action, reward, batch.next_observations[0], infos=infos)
 
 
 def test_a_policy_that_does_not_fit_is_refused_with_one_line(dry_run, tmp_path) -> None:
