@@ -120,7 +120,7 @@ class RobotClient:
 
     # -- the robot --------------------------------------------------------------------------------------
 
-    def wait_for_nodes(self, names: Iterable[str], timeout: float = 30.0) -> None:
+    def wait_for_nodes(self, names: Iterable[str], timeout: float = 60.0) -> None:
         """Wait until all of the nodes answer. (That a service is in the graph does not say that it does.)
 
         Raises:
