@@ -30,7 +30,7 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Robot = Annotated[str, typer.Option(help="Robot: a1, go1, go2, or a YAML file.")]
 World = Annotated[str, typer.Option(help="World: flat, obstructive, or a YAML file.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; all cores unless given.", min=1)]
-PolicyFile = Annotated[str, typer.Argument(help="ONNX policy, or a shipped one: medium, expert.")]
+PolicyFile = Annotated[str, typer.Argument(help="ONNX policy, or a behaviour: trot, medium, expert.")]
 
 
 def refuse_existing(path: Path | None) -> None:

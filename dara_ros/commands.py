@@ -23,6 +23,7 @@ from .command_line import (
     app,
     behaviours_app,
     emit,
+    refuse_existing,
     say,
 )
 from .errors import UserError
@@ -207,6 +208,7 @@ def evaluate(
     """
     from . import evaluation
 
+    refuse_existing(out)
     with progress_bars() as report:
         result = evaluation.evaluate(
             policy, world, episodes, seed, robot, workers, partial(report, "evaluating")
@@ -224,7 +226,7 @@ def list_behaviours(robot: Robot = "a1", as_json: Json = False) -> None:
     Example:
       dara behaviours list
     """
-    from .rollouts import shipped_behaviours
+    from .action_sources import shipped_behaviours
 
     names = ["trot", "random", *shipped_behaviours(robot)]
     emit(names, as_json, "\n".join(names))

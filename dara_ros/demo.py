@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from . import __version__
+from .action_sources import behaviour_path
 from .bench import machine
 from .collection import EXPLORATION_NOISE, collect
 from .dry_run import make_gif, open_dry_run
@@ -23,7 +24,7 @@ from .processes import Processes, free_domain_id
 from .progress import Report, progress_bars
 from .report import write_demo_report
 from .results import ResultRow, row_of
-from .rollouts import Setup, behaviour_path
+from .rollouts import Setup
 from .session import OFFLINE, RobotClient
 
 ROBOT, SOURCE_WORLD, TARGET_WORLD = "a1", "flat", "obstructive"

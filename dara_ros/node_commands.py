@@ -157,14 +157,13 @@ def _walk(
     domain: str = "target",
 ) -> "DryRunResult":
     """Walk through the nodes, with PyBullet in place of the robot."""
-    from .rollouts import Setup, behaviour_path, check
+    from .rollouts import Setup, check
 
     check(Setup(world, robot, (policy,)))
     from .dry_run import run_episodes
 
-    file = behaviour_path(policy, robot)
     with progress_bars() as report:
         return run_episodes(
-            file, robot, world, seeds, mode=mode, out=out, exploration_noise=noise, domain=domain,
+            policy, robot, world, seeds, mode=mode, out=out, exploration_noise=noise, domain=domain,
             progress=partial(report, "walking"),
         )  # fmt: skip

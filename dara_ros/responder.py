@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 
+from . import action_sources
+from .action_sources import ActionSource
 from .errors import UserError
 from .hardware.state import Array, JointCommand, RobotState
-from .hardware.task import ACTION_SIZE, FIELDS, Walk, WalkingTask
-from .policies.runtime import ObservationField, Policy
-from .rollouts import behaviour_path
-
-ActionSource = Callable[[np.ndarray], Array]
-"""Observation (55,) float32 -> action (12,) float64, not yet clipped."""
+from .hardware.task import ACTION_SIZE, Walk, WalkingTask
 
 
 class Responder:
@@ -80,28 +76,10 @@ def action_source(name: str, task: WalkingTask, noise: float, seed: int) -> Acti
     Raises:
         UserError: the policy does not exist, is damaged, or was made for something else.
     """
+    if not name:
+        raise UserError("parameter policy is empty; set it to an ONNX file or a shipped behaviour")
     rng = np.random.default_rng(seed)
-    source = _noiseless(name, task, rng)
+    source = action_sources.action_source(name, task, rng)
     if noise == 0.0:
         return source
     return lambda observation: source(observation) + noise * rng.standard_normal(ACTION_SIZE)
-
-
-def _noiseless(name: str, task: WalkingTask, rng: np.random.Generator) -> ActionSource:
-    if name == "trot":
-        return lambda observation: np.zeros(ACTION_SIZE)
-    if name == "random":
-        return lambda observation: rng.uniform(-1.0, 1.0, ACTION_SIZE)
-    if not name:
-        raise UserError("parameter policy is empty; set it to an ONNX file or a shipped behaviour")
-    spec = task.spec
-    policy = Policy.load(behaviour_path(name, spec.name))
-    policy.require(
-        robot=spec.name,
-        joint_names=spec.joint_names,
-        control_period=spec.control_period,
-        observation=[ObservationField(field.name, field.size, field.scale, field.unit) for field in FIELDS],
-        task_hash=task.hash(),
-        spec_hash=spec.hash,
-    )
-    return lambda observation: np.asarray(policy(observation), np.float64)

@@ -13,30 +13,23 @@ import os
 import signal
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import UserError
+from .action_sources import action_source
 from .hardware.spec import load_robot
 from .hardware.task import ACTION_SIZE, WalkingTask
 from .interrupts import interrupts_ignored
 
 if TYPE_CHECKING:  # the environment needs PyBullet, which `dara --help` does without
-    from .policies.runtime import Policy
     from .sim.environment import WalkingEnv
 
 EPISODE_STEPS = 300
-BEHAVIOURS = Path(__file__).resolve().parent / "sim" / "behaviours"
 PR_SET_PDEATHSIG = 1
-
-ActionSource = Callable[[np.ndarray], np.ndarray]
-"""Observation (S,) float32 -> action (A,) float64."""
 
 
 @dataclass(frozen=True)
@@ -101,28 +94,6 @@ class Episode:
         }
 
 
-def behaviour_path(behaviour: str, robot: str) -> Path:
-    """The ONNX file of a learned behaviour: shipped ones by name, others by path.
-
-    Raises:
-        UserError: there is no such file.
-    """
-    shipped = BEHAVIOURS / f"{robot}_{behaviour}.onnx"
-    path = shipped if shipped.is_file() else Path(behaviour)
-    if not path.is_file():
-        known = ", ".join(shipped_behaviours(robot)) or "none"
-        raise UserError(
-            f"{behaviour}: no such ONNX policy; shipped ones for {robot}: {known} "
-            "(trot and random need no file, and are for dara collect and dara evaluate)"
-        )
-    return path
-
-
-def shipped_behaviours(robot: str) -> list[str]:
-    """Names of the learned behaviours that come with the package for one robot."""
-    return sorted(path.stem.removeprefix(f"{robot}_") for path in BEHAVIOURS.glob(f"{robot}_*.onnx"))
-
-
 def rollouts(setup: Setup, seeds: Iterable[int], workers: int) -> Generator[Episode, None, None]:
     """Walk one episode per seed, in `workers` processes; yield them in the order of the seeds.
 
@@ -183,9 +154,9 @@ def check(setup: Setup) -> None:
 
     environment_class()
     load_world(setup.world)
-    load_robot(setup.robot)
+    task = WalkingTask(load_robot(setup.robot))
     for behaviour in setup.behaviours:
-        action_source(behaviour, setup.robot, np.random.default_rng(0))
+        action_source(behaviour, task, np.random.default_rng(0))
 
 
 def environment_class() -> type[WalkingEnv]:
@@ -203,36 +174,6 @@ def environment_class() -> type[WalkingEnv]:
         os.close(saved)
         os.close(sink)
     return WalkingEnv
-
-
-def action_source(behaviour: str, robot: str, rng: np.random.Generator) -> ActionSource:
-    """What gives the actions of a behaviour, see `Setup.behaviours`.
-
-    Raises:
-        UserError: there is no such behaviour, or the policy file does not fit the robot.
-    """
-    if behaviour == "trot":
-        return lambda observation: np.zeros(ACTION_SIZE)
-    if behaviour == "random":
-        return lambda observation: rng.uniform(-1.0, 1.0, ACTION_SIZE)
-    policy = _load_policy(behaviour, robot)
-    return lambda observation: np.asarray(policy(observation), np.float64)
-
-
-@lru_cache
-def _load_policy(behaviour: str, robot: str) -> Policy:
-    from .policies.runtime import Policy
-
-    spec = load_robot(robot)
-    policy = Policy.load(behaviour_path(behaviour, spec.name))
-    policy.require(
-        robot=spec.name,
-        joint_names=spec.joint_names,
-        spec_hash=spec.hash,
-        task_hash=WalkingTask(spec).hash(),
-        control_period=spec.control_period,
-    )
-    return policy
 
 
 def _work(pipe: Connection, setup: Setup) -> None:
@@ -254,7 +195,7 @@ def walk(env: WalkingEnv, behaviour: str, setup: Setup, seed: int) -> Episode:
     """One episode; world, noise and random actions all follow from `seed`."""
     rng = np.random.default_rng((seed, 1))
     noise = 0.0 if behaviour == "random" else float(rng.choice(setup.noise))
-    source = action_source(behaviour, setup.robot, rng)
+    source = action_source(behaviour, env.task, rng)
     observation, info = env.reset(seed=seed)
     start = info["distance"]
     observations, actions, rewards, infos = [observation], [], [], []
