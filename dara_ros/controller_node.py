@@ -33,7 +33,7 @@ from .hardware.task import OBSERVATION_SIZE, WalkingTask
 from .messages import StateAssembler
 from .parameters import Parameter, declare
 from .responder import Responder, action_source
-from .running import run_node
+from .running import PRIORITY, run_node
 
 WARM_UP = 20  # inferences before the first one that counts
 TOPICS = (messages.JOINT_STATES, messages.IMU, messages.FOOT_CONTACTS)
@@ -44,6 +44,7 @@ PARAMETERS = (
     Parameter("robot", "a1", "robot by name, or its YAML file"),
     Parameter("exploration_noise", 0.0, "standard deviation of Gaussian noise on the action", 0.0, 1.0),
     Parameter("seed", 0, "seed of noise and random actions", 0, 2**31 - 1),
+    PRIORITY,
 )
 
 

@@ -37,10 +37,11 @@ from .hardware.spec import RobotSpec, load_robot
 from .hardware.state import JointCommand, RobotState
 from .messages import SentCommand
 from .parameters import Parameter, declare
-from .running import run_node
+from .running import PRIORITY, run_node
 
 REPUBLISH = 0.05  # s of wall clock between two publications of one state while time stands still
 MARGIN = 0.1  # of a control period, kept for the motors when waiting for an answer
+LAST_WORD = 0.1  # s for "damped" to be heard: a reader forgets what it has not read when the writer goes
 MOVING = (Mode.STANDING_UP, Mode.SITTING_DOWN)
 STOPPED = "the robot node was stopped"
 REAL_TIME, LOCK_STEP = "real_time", "lock_step"
@@ -53,6 +54,7 @@ PARAMETERS = (
     Parameter("mode", REAL_TIME, f"{REAL_TIME}, or {LOCK_STEP} (simulation only)", read_only=True),
     Parameter("answer_timeout", 1.0, "s that a period waits for its command in lock-step", 0.01, 60.0),
     Parameter("walk_steps", 0, "control periods after which a walk ends by itself; 0: never", 0, 10**9),
+    PRIORITY,
 )
 
 
@@ -138,8 +140,11 @@ class RobotNode(Node):
             self._driver.open()
             self._publish_mode()
             self._deadline = time.monotonic()
-            while not stop.is_set():
-                period(stop)
+            try:
+                while not stop.is_set():
+                    period(stop)
+            finally:
+                self._driver.damp()  # before anything else that could take time, or fail
 
     def close(self) -> None:
         """Damp the motors and leave the robot, whatever has happened."""
@@ -150,6 +155,7 @@ class RobotNode(Node):
         with self._changed:
             self._robot.supervisor.damp(STOPPED)
             self._publish_mode()
+        time.sleep(LAST_WORD)
         self.get_logger().info(f"stopped: {summary(self._describe()[1])}")
 
     # -- one control period ---------------------------------------------------------------------------------

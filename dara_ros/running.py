@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -10,13 +11,20 @@ from typing import Any, Protocol
 
 import rclpy
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from .errors import UserError
+from .parameters import Parameter
 
 # Python lets a thread that computes keep the others waiting for 5 ms by default: a quarter of a period.
 THREAD_SWITCH = 0.0005  # s
+
+
+PRIORITY = Parameter(
+    "priority", 0, "SCHED_FIFO priority of all threads; 0: ordinary scheduling", 0, 90, read_only=True
+)
 
 
 class Runnable(Protocol):
@@ -51,6 +59,8 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         rclpy.shutdown()
         return 2
+    if node.has_parameter(PRIORITY.name):
+        _prioritise(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     errors: list[Exception] = []
@@ -60,8 +70,10 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
         node.run(stop)
     except Exception as error:  # whatever it is, motors have to be damped and files closed
         errors.append(error)
-    executor.shutdown()
+    stop.set()
+    executor.create_task(lambda: None)  # wakes it; to shut it down while it waits would race
     spinning.join(timeout=2.0)
+    executor.shutdown()
     try:
         node.close()
     except Exception as error:
@@ -73,11 +85,24 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
     return 1 if errors else 0
 
 
+def _prioritise(node: Node) -> None:
+    """Real-time scheduling for all threads of this process, as far as the machine permits it."""
+    priority = node.get_parameter(PRIORITY.name).value
+    if priority == 0:
+        return
+    try:
+        for thread in os.listdir("/proc/self/task"):  # the middleware's receive the messages
+            os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(priority))
+    except OSError as error:
+        node.get_logger().warning(
+            f"no real-time priority ({error.strerror}); `dara doctor` says what to do about it"
+        )
+
+
 def _spin(executor: SingleThreadedExecutor, stop: threading.Event, errors: list[Exception]) -> None:
     try:
-        executor.spin()
-    except ExternalShutdownException:
-        pass
+        while not stop.is_set():
+            executor.spin_once()
     except Exception as error:  # of a callback: without callbacks the node is deaf, so it ends
         errors.append(error)
     finally:

@@ -14,7 +14,7 @@ from dara_ros.processes import Processes, free_domain_id
 from dara_ros.session import CONTROLLER, ROBOT, RobotClient
 
 
-def measure(mode: str, policy: str, steps: int) -> dict[str, float]:
+def measure(mode: str, policy: str, steps: int, priority: int) -> dict[str, float]:
     """Figures of one walk of `steps` control periods.
 
     Returns:
@@ -25,8 +25,8 @@ def measure(mode: str, policy: str, steps: int) -> dict[str, float]:
     """
     domain = free_domain_id()
     with tempfile.TemporaryDirectory() as logs, Processes(Path(logs), domain) as processes:
-        processes.start(ROBOT, {"mode": mode, "walk_steps": steps})
-        processes.start(CONTROLLER, {"policy": policy})
+        processes.start(ROBOT, {"mode": mode, "walk_steps": steps, "priority": priority})
+        processes.start(CONTROLLER, {"policy": policy, "priority": priority})
         with RobotClient(domain, check=processes.check) as client:
             client.wait_for_nodes((ROBOT, CONTROLLER))
             client.configure()
@@ -50,8 +50,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--policy", default="trot", help="ONNX file, shipped behaviour, trot or random")
     parser.add_argument("--steps", type=int, default=1000)
-    arguments = parser.parse_args()
-    figures = {mode: measure(mode, arguments.policy, arguments.steps) for mode in ("lock_step", "real_time")}
+    parser.add_argument("--priority", type=int, default=0, help="SCHED_FIFO priority of both nodes; 0: none")
+    chosen = parser.parse_args()
+    figures = {
+        mode: measure(mode, chosen.policy, chosen.steps, chosen.priority)
+        for mode in ("lock_step", "real_time")
+    }
     print(json.dumps({"machine": machine(), **figures}, indent=1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -26,7 +27,7 @@ def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Nodes]:
     a1 = (ROBOTS / "a1.yaml").read_text()
     patient = tmp_path / "patient.yaml"  # a busy machine may hold up a controller that is alive
     patient.write_text(re.sub(r"command_timeout: [\d.]+", "command_timeout: 1.0", a1))
-    parameters = {"robot": patient, "mode": request.param, "answer_timeout": 0.05}
+    parameters = {"robot": patient, "mode": request.param, "answer_timeout": 0.05, "priority": 10}
     with run_nodes(tmp_path, CONTROLLER, LOGGER, **parameters) as nodes:
         nodes.engage("trot")
         nodes.record(tmp_path / "walk.h5", world="flat")
@@ -35,6 +36,15 @@ def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Nodes]:
         time.sleep(0.5)
         assert nodes.client.mode is Mode.WALKING, nodes.log(ROBOT)
         yield nodes
+
+
+def test_priority_is_real_or_said_not_to_be(tmp_path: Path) -> None:
+    with run_nodes(tmp_path, priority=10) as nodes:
+        robot = nodes.processes.nodes[ROBOT].process.pid
+        threads = [int(thread) for thread in os.listdir(f"/proc/{robot}/task")]
+        real = {os.sched_getscheduler(thread) == os.SCHED_FIFO for thread in threads}
+        assert len(threads) > 2
+        assert real == {True} or "no real-time priority" in nodes.log(ROBOT)
 
 
 def stop(nodes: Nodes, node: str, number: signal.Signals) -> int:
