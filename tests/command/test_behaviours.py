@@ -1,0 +1,38 @@
+"""Behaviours: SAC really learns, every snapshot is judged, and the chosen ones are policy files that load."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dara_ros import behaviours
+from dara_ros.behaviours import SacConfig, Snapshot, choose, train_behaviours
+from dara_ros.policies.runtime import Policy
+
+TINY = SacConfig(steps=512, snapshot_interval=256, hidden=16, batch_size=32, random_steps=64)
+
+
+def test_medium_is_closest_to_half_of_the_experts_return() -> None:
+    snapshots = [
+        Snapshot(steps, value, 0.0, 0) for steps, value in ((1, 30.0), (2, 55.0), (3, 70.0), (4, 100.0))
+    ]
+    medium, expert = choose(snapshots)
+    assert (medium.steps, expert.steps) == (2, 4)
+
+
+def test_training_writes_policies_that_changed_and_their_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(behaviours, "SELECTION_EPISODES", 1)
+    stages: list[tuple[str, int, int]] = []
+    train_behaviours("flat", 0, tmp_path, TINY, lambda *stage: stages.append(stage))
+
+    observations = np.random.default_rng(0).standard_normal((8, 55)).astype(np.float32)
+    first, second = (Policy.load(tmp_path / f"{steps}.onnx")(observations) for steps in (256, 512))
+    assert np.abs(first - second).max() > 1e-4, "the second snapshot has learnt nothing more"
+    assert {"medium.onnx", "expert.onnx"} <= {path.name for path in tmp_path.iterdir()}
+    with (tmp_path / "scores.csv").open() as file:
+        assert [int(row["steps"]) for row in csv.DictReader(file)] == [256, 512]
+    assert stages[0] == ("training", 256, 512)
+    assert stages[-1] == ("judging snapshots", 2, 2)
