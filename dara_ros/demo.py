@@ -43,14 +43,15 @@ class Sizes:
     target_noise: float = 0.2  # standard deviation on the behaviour's actions
     steps: int = 6_000  # gradient steps of each training
     classifier_steps: int = 1_000  # at most
-    hidden: int = 256  # units in both layers of every network
+    hidden: int = 128  # units in both layers of critics and perturbation net
+    vae_hidden: int = 256  # units in both layers of the VAE's two nets
     latent_samples: int = 100
     test_episodes: int = 6
 
 
 FULL = Sizes()
 FAST = Sizes(
-    source_rows=3_000, target_episodes=3, steps=300, classifier_steps=150, hidden=64, latent_samples=20,
+    source_rows=3_000, target_episodes=3, steps=300, classifier_steps=150, hidden=64, vae_hidden=64, latent_samples=20,
     test_episodes=2,
 )  # fmt: skip
 
@@ -241,7 +242,7 @@ def _settings(sizes: Sizes) -> dict[str, Any]:
         "bcq": {
             "critic_hidden": hidden,
             "perturbation_hidden": hidden,
-            "vae_hidden": hidden,
+            "vae_hidden": [sizes.vae_hidden, sizes.vae_hidden],
             "latent_samples": sizes.latent_samples,
         },
     }
