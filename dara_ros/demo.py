@@ -51,8 +51,8 @@ class Sizes:
 
 FULL = Sizes()
 FAST = Sizes(
-    source_rows=3_000, target_episodes=3, steps=300, classifier_steps=150, hidden=64, vae_hidden=64, latent_samples=20,
-    test_episodes=2,
+    source_rows=3_000, target_episodes=3, steps=300, classifier_steps=150, hidden=64, vae_hidden=64,
+    latent_samples=20, test_episodes=2,
 )  # fmt: skip
 
 
