@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from launch import LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler, Shutdown
 from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit, OnProcessStart
@@ -14,8 +15,6 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
-
-from launch import LaunchDescriptionEntity
 
 PACKAGE = "dara_ros"
 BOOLEAN = ("true", "false")

@@ -41,16 +41,12 @@ PARAMETERS = (
     Parameter("out", "", "directory for policy.onnx, figures.json, checkpoints and TensorBoard scalars"),
     Parameter("algorithm", "bcq", "offline RL algorithm"),
     Parameter("eta", 0.1, "weight of delta_r in the source's rewards; 0: no augmentation", 0.0, 1e3),
-    Parameter(
-        "mix", -1.0, "fraction of target rows in a batch; -1: as the file sizes are", -1.0, 1.0
-    ),
+    Parameter("mix", -1.0, "fraction of target rows in a batch; -1: as the file sizes are", -1.0, 1.0),
     Parameter("steps", 100_000, "gradient steps", 1, 10**9),
     Parameter("seed", 0, "seed of everything random", 0, 2**31 - 1),
     Parameter("threads", 1, "torch threads", 1, 1024),
     Parameter("resume", False, "go on from the checkpoint in `out`"),
-    Parameter(
-        "settings", "", "YAML file with further settings, like a config.yaml; parameters win over it"
-    ),
+    Parameter("settings", "", "YAML file with further settings, like a config.yaml; parameters win over it"),
 )
 
 

@@ -6,12 +6,12 @@ ros2 service call /robot_node/enable std_srvs/srv/SetBool "{data: true}"
 ros2 service call /robot_node/estop std_srvs/srv/Trigger
 """
 
+from launch import LaunchDescription
 from launch.actions import GroupAction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 
 from dara_ros.launching import BOOLEAN, argument, common_arguments, controller, node, robot
-from launch import LaunchDescription
 
 
 def generate_launch_description() -> LaunchDescription:

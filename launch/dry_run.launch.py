@@ -5,8 +5,9 @@ ros2 service call /robot_node/stand std_srvs/srv/Trigger
 ros2 service call /robot_node/enable std_srvs/srv/SetBool "{data: true}"
 """
 
-from dara_ros.launching import argument, common_arguments, controller, robot
 from launch import LaunchDescription
+
+from dara_ros.launching import argument, common_arguments, controller, robot
 
 
 def generate_launch_description() -> LaunchDescription:

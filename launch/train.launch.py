@@ -5,8 +5,9 @@ ros2 service call /offline_node/start std_srvs/srv/Trigger
 ros2 topic echo /offline_node/progress --qos-durability transient_local
 """
 
-from dara_ros.launching import argument, common_arguments, node
 from launch import LaunchDescription
+
+from dara_ros.launching import argument, common_arguments, node
 
 
 def generate_launch_description() -> LaunchDescription:

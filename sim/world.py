@@ -18,7 +18,6 @@ from ..hardware.config import Model, read_model
 WORLDS = Path(__file__).resolve().parent / "worlds"
 
 
-
 def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
         raise ValueError("the lower bound comes first")

@@ -53,7 +53,7 @@ class Vae(nn.Module):
 
     def __init__(self, states: int, actions: int, config: BCQConfig) -> None:
         super().__init__()
-        latent = 2 * actions
+        self.latent = latent = 2 * actions
         self.encoder = _mlp(states + actions, config.vae_hidden, 2 * latent)
         self.decoder = _mlp(states + latent, config.vae_hidden, actions)
 
@@ -85,7 +85,7 @@ class TextbookBCQ:
         )
 
     def draw_noise(self, rows: int) -> Noise:
-        latent, clip = 2 * self.perturbation.net[-1].out_features, self.config.latent_clip
+        latent, clip = self.vae.latent, self.config.latent_clip
         return Noise(
             torch.randn(rows, latent),
             torch.randn(rows * self.config.candidates, latent).clamp(-clip, clip),

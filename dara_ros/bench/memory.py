@@ -7,13 +7,14 @@ import json
 import resource
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 STATES, ACTIONS, EPISODE, BLOCK = 55, 12, 300, 30_000
 
 
-def write_random(path: Path, domain: str, rows: int, seed: int) -> None:
+def write_random(path: Path, domain: Literal["source", "target"], rows: int, seed: int) -> None:
     """A data set file of noise with S = 55, A = 12 and episodes of 300 rows."""
     from dara_ros.policies.dataset import DataSetInfo, DataSetWriter
 

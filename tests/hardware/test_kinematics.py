@@ -80,9 +80,7 @@ def test_leg_velocity_finds_a_rigid_motion(robot: RobotSpec, standing: Callable[
         np.testing.assert_allclose(leg_velocity(robot, state), v, atol=1e-7)
 
 
-def test_leg_velocity_counts_only_feet_that_stand(
-    a1: RobotSpec, standing: Callable[..., RobotState]
-) -> None:
+def test_leg_velocity_counts_only_feet_that_stand(a1: RobotSpec, standing: Callable[..., RobotState]) -> None:
     v = np.array([0.5, -0.1, 0.02])
     dq = joint_velocities_of(a1, a1.stand_pose, v, np.zeros(3))
     dq[3:6] = (3.0, -2.0, 1.0)  # the front left foot swings
