@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import UserError
 from .classifiers import Rows
+from .dara import augment
 from .dataset import Batch
 
 BATCHES_PER_READ = 16
@@ -24,7 +25,8 @@ class UnionSampler:
         self,
         source: Rows,
         target: Rows,
-        penalty: np.ndarray | None,
+        delta: np.ndarray | None,
+        eta: float,
         mix: float | None,
         batch_size: int,
         seed: int,
@@ -33,7 +35,8 @@ class UnionSampler:
 
         Args:
             source, target: data sets.
-            penalty: eta * delta_r (N_source,), subtracted from source rewards; None: nothing is.
+            delta: delta_r of the source rows (N_source,); None: rewards stay as they are.
+            eta: DARA's coefficient.
             mix: fraction of target rows in every batch; None: rows are drawn uniformly from the union.
             batch_size: rows of a batch.
             seed: of the choice of rows.
@@ -44,7 +47,7 @@ class UnionSampler:
         if mix is not None and not 0.0 <= mix <= 1.0:
             raise UserError(f"mix is {mix}: give the fraction of target rows in a batch, from 0 to 1")
         self.source, self.target = source, target
-        self.penalty = penalty
+        self.delta, self.eta = delta, eta
         self.mix = mix
         self.batch_size = batch_size
         self.seed = seed
@@ -81,8 +84,8 @@ class UnionSampler:
             )
         of_source, of_target = indices[~is_target], indices[is_target]
         source, target = self.source.rows(of_source), self.target.rows(of_target)
-        if self.penalty is not None:
-            source.rewards = source.rewards - self.penalty[of_source]
+        if self.delta is not None:
+            source.rewards = augment(source.rewards, self.delta[of_source], self.eta)
         place = np.argsort(np.argsort(is_target, kind="stable"), kind="stable")
         return _interleave(source, target, place)
 

@@ -104,7 +104,7 @@ def train(
             _check(run, checkpoint)
         out.mkdir(parents=True, exist_ok=True)
         write_whole(out / "config.yaml", lambda to: to.write_text(config.to_yaml()))
-        penalty = None
+        delta = None
         if config.eta > 0:
             with _timed(run, "classifiers"):
                 classifiers = classifiers or _classifiers(run)
@@ -113,8 +113,8 @@ def train(
                     out, None, 0, True, run.figures, "stopped before training began: no policy yet"
                 )
             with _timed(run, "delta_r"):
-                penalty = config.eta * _augmentation(run, classifiers)
-        return _learn(run, penalty, checkpoint)
+                delta = _delta_r(run, classifiers)
+        return _learn(run, delta, checkpoint)
 
 
 def _open_checkpoint(config: TrainConfig, out: Path) -> dict[str, Any] | None:
@@ -168,7 +168,7 @@ def _classifiers(run: _Run) -> DomainClassifiers | None:
     return classifiers
 
 
-def _augmentation(run: _Run, classifiers: DomainClassifiers) -> np.ndarray:
+def _delta_r(run: _Run, classifiers: DomainClassifiers) -> np.ndarray:
     """delta_r of the source rows (N,); its figures, and the target's for comparison, go into the run's."""
     run.figures["classifiers"] = {name: asdict(figures) for name, figures in classifiers.figures.items()}
     run.figures["delta_r"] = {}
@@ -191,10 +191,10 @@ def _delta_figures(delta: DeltaR, clip: float) -> dict[str, Any]:
     }
 
 
-def _learn(run: _Run, penalty: np.ndarray | None, checkpoint: dict[str, Any] | None) -> TrainResult:
+def _learn(run: _Run, delta: np.ndarray | None, checkpoint: dict[str, Any] | None) -> TrainResult:
     config = run.config
     sampler = UnionSampler(
-        run.source, run.target, penalty, config.mix, config.hyperparameters.batch_size, config.seed
+        run.source, run.target, delta, config.eta, config.mix, config.hyperparameters.batch_size, config.seed
     )
     run.figures["target_fraction"] = sampler.target_fraction
     mean, std = _observation_statistics(run, sampler.target_fraction)

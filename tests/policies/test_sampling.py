@@ -30,8 +30,8 @@ SOURCE, TARGET = Numbered(900, 0), Numbered(100, 1000)
 
 
 def test_penalty_meets_its_own_source_rows_and_no_target_row() -> None:
-    penalty = np.arange(900, dtype=np.float32) * 0.01
-    for batch in islice(UnionSampler(SOURCE, TARGET, penalty, None, 50, 0).batches(), 40):
+    delta, eta = np.arange(900, dtype=np.float32), 0.01
+    for batch in islice(UnionSampler(SOURCE, TARGET, delta, eta, None, 50, 0).batches(), 40):
         row = batch.observations[:, 0]
         source = row < 1000
         np.testing.assert_allclose(batch.rewards[source], row[source] * 0.99, rtol=1e-5)
@@ -40,7 +40,7 @@ def test_penalty_meets_its_own_source_rows_and_no_target_row() -> None:
 
 
 def test_union_is_proportional_by_default() -> None:
-    sampler = UnionSampler(SOURCE, TARGET, None, None, 100, 0)
+    sampler = UnionSampler(SOURCE, TARGET, None, 0.0, None, 100, 0)
     share = np.mean([np.mean(b.observations >= 1000) for b in islice(sampler.batches(), 100)])
     assert sampler.target_fraction == pytest.approx(0.1)
     assert share == pytest.approx(0.1, abs=0.015)
@@ -48,20 +48,20 @@ def test_union_is_proportional_by_default() -> None:
 
 @pytest.mark.parametrize("mix", [0.0, 0.3, 1.0])
 def test_mix_is_kept_in_every_batch(mix: float) -> None:
-    for batch in islice(UnionSampler(SOURCE, TARGET, None, mix, 50, 0).batches(), BATCHES_PER_READ + 2):
+    for batch in islice(UnionSampler(SOURCE, TARGET, None, 0.0, mix, 50, 0).batches(), BATCHES_PER_READ + 2):
         assert np.count_nonzero(batch.observations >= 1000) == round(50 * mix)
 
 
 @pytest.mark.parametrize("start", [1, BATCHES_PER_READ - 1, BATCHES_PER_READ, 2 * BATCHES_PER_READ + 3])
 def test_batch_k_is_the_same_from_wherever_one_starts(start: int) -> None:
-    sampler = UnionSampler(SOURCE, TARGET, None, None, 10, seed=7)
+    sampler = UnionSampler(SOURCE, TARGET, None, 0.0, None, 10, seed=7)
     straight = list(islice(sampler.batches(), start + 3))[start:]
     for mine, theirs in zip(straight, islice(sampler.batches(start), 3), strict=True):
         np.testing.assert_array_equal(mine.observations, theirs.observations)
 
 
 def test_seeds_differ_and_a_senseless_mix_is_refused() -> None:
-    first, second = (next(UnionSampler(SOURCE, TARGET, None, None, 10, s).batches()) for s in (0, 1))
+    first, second = (next(UnionSampler(SOURCE, TARGET, None, 0.0, None, 10, s).batches()) for s in (0, 1))
     assert not np.array_equal(first.observations, second.observations)
     with pytest.raises(UserError, match="mix"):
-        UnionSampler(SOURCE, TARGET, None, -0.1, 10, 0)
+        UnionSampler(SOURCE, TARGET, None, 0.0, -0.1, 10, 0)
