@@ -94,5 +94,9 @@ setup(
             "dara = dara_ros.command:main",
             *(f"{node} = dara_ros.{node}:main" for node in NODES),
         ],
+        "dara_ros.drivers": [
+            f"unitree_{robot} = dara_ros.hardware.unitree.udp_driver:unitree_{robot}"
+            for robot in ("a1", "go1")
+        ],
     },
 )

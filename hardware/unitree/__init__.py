@@ -1,0 +1,1 @@
+"""Unitree robots. Nothing in this folder was verified on a physical robot: hang it up for the first try."""

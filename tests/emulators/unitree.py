@@ -1,0 +1,93 @@
+"""A Unitree robot in a process of its own, on loopback, for tests of the driver.
+
+with UnitreeEmulator("a1") as robot:
+    driver = UnitreeUdpDriver(load_robot("a1"), robot.address, local_port=0)
+    robot.set(loss=0.2)
+    assert robot.status().motors == "damped"
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+SCRIPT = Path(__file__).resolve().with_name("unitree_robot.py")
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the robot is.
+
+    Attributes:
+        motors: "servo" (stiff), "damped" or "limp".
+        by: who made them so: "start", "command" or "watchdog".
+        since: when they became so, on this machine's monotonic clock, s.
+        commands: valid ones so far.
+        refused: of the others how many, by what was wrong with them.
+        position: of the base, m.
+        up: cosine of its tilt.
+        joint_positions: rad.
+    """
+
+    motors: str
+    by: str
+    since: float
+    commands: int
+    refused: dict[str, int]
+    position: tuple[float, float, float]
+    up: float
+    joint_positions: list[float]
+
+
+class UnitreeEmulator:
+    """Starts the robot; leaving the context ends it. `robot`: whose protocol it speaks, "a1" or "go1"."""
+
+    def __init__(self, robot: str = "a1") -> None:
+        self._robot = robot
+
+    def __enter__(self) -> UnitreeEmulator:
+        self._process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), self._robot],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.address = ("127.0.0.1", int(json.loads(self._line())))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.communicate(timeout=10.0)  # closes its stdin, on which it ends
+
+    def set(self, **faults: float | bool) -> Status:
+        """Change faults; see `unitree_robot.Faults`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(faults) + "\n")
+        self._process.stdin.flush()
+        return Status(**json.loads(self._line()))
+
+    def status(self) -> Status:
+        """How the robot is now."""
+        return self.set()
+
+    def wait_until(self, condition: Callable[[Status], bool], timeout: float = 10.0) -> Status:
+        """The first status that satisfies `condition`; fails where none does within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while not condition(status := self.status()):
+            assert time.monotonic() < deadline, status
+            time.sleep(0.005)
+        return status
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the emulator has died"
+        return line

@@ -1,0 +1,208 @@
+"""An A1 in PyBullet that speaks the low-level UDP protocol; `unitree.UnitreeEmulator` starts it as a process.
+
+Like the robot it moves every 2 ms, answers every valid command with a state, ignores commands whose size,
+header, checksum or mode is wrong, and damps its motors where none comes (what a real one does then, and when,
+nobody told us). Faults come as JSON objects, a line each, on stdin; every line is answered with a status.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import select
+import socket
+import sys
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from unitree_wire import Measured, MotorRequest, Refused, decode_command, encode_state
+
+from dara_ros.hardware.spec import RobotSpec, load_robot
+from dara_ros.hardware.state import MotorCommand, RobotState, up_in_body
+from dara_ros.sim.simulator import PyBulletDriver
+from dara_ros.sim.world import World, load_world
+
+PERIOD = 0.002  # s
+WATCHDOG = 0.02  # s without a valid command
+DAMPING = 3.0  # N m s/rad
+MOST_BEHIND = 0.05  # s; further behind, the robot's time stands still instead
+
+
+@dataclass
+class Faults:
+    """What is wrong with the robot and the way to it.
+
+    Attributes:
+        loss: share of packets that get lost, each way.
+        delay: s that a state is on its way.
+        mute: no states go out.
+        frozen: states stay as they are; the robot's clock goes on.
+        stopped_clock: the robot's clock stands still too.
+        not_finite: one joint angle is NaN.
+        high_level: the robot is not in low-level mode.
+    """
+
+    loss: float = 0.0
+    delay: float = 0.0
+    mute: bool = False
+    frozen: bool = False
+    stopped_clock: bool = False
+    not_finite: bool = False
+    high_level: bool = False
+
+
+class Robot:
+    """The robot behind its socket."""
+
+    def __init__(self, robot: str) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.setblocking(False)
+        self.faults = Faults()
+        self._robot = robot
+        self._body = _body()
+        self._spec = self._body.spec
+        self._random = random.Random(0)
+        self._valid = b""  # the last packet that was found in order: most are repetitions
+        self._command = self._damping()
+        self._motors, self._by, self._since = "damped", "start", time.monotonic()
+        self._heard = 0.0  # when the last valid command came
+        self._commands = 0
+        self._refused: Counter[str] = Counter()
+        self._on_their_way: deque[tuple[float, bytes, Any]] = deque()
+        self._measured = Measured()
+        self._ticks = 0
+
+    def _damping(self) -> MotorCommand:
+        return MotorCommand(self._spec.stand_pose, 0.0, DAMPING)
+
+    # -- one period -----------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Move for 2 ms."""
+        if time.monotonic() - self._heard > WATCHDOG and self._by == "command":
+            self._drive(self._damping(), "watchdog")
+        self._body.write(self._command)
+        self._ticks += not self.faults.stopped_clock
+        if not self.faults.frozen:
+            self._measured = _measured(self._body.read())
+        while self._on_their_way and self._on_their_way[0][0] <= time.monotonic():
+            _, packet, receiver = self._on_their_way.popleft()
+            self.socket.sendto(packet, receiver)
+
+    def receive(self) -> None:
+        """Take one packet; answer it where it is a valid command."""
+        packet, sender = self.socket.recvfrom(2048)
+        if self._random.random() < self.faults.loss:
+            return
+        try:
+            if packet != self._valid or self._by != "command":
+                self._drive(self._motor_command(decode_command(self._robot, packet)), "command")
+                self._valid = packet
+        except Refused as refusal:
+            self._refused[str(refusal)] += 1
+            return
+        self._heard = time.monotonic()
+        self._commands += 1
+        self._answer(sender)
+
+    def _motor_command(self, requests: list[MotorRequest]) -> MotorCommand:
+        """The simulator's form of the command: one stiffness for all joints, no feed-forward."""
+        gains = {(r.mode, r.kp, r.kd, r.torque, r.dq if r.kd else 0.0) for r in requests}
+        if len(gains) > 1:
+            raise Refused("different gains")
+        ((mode, kp, kd, torque, dq),) = gains
+        if mode == 0x00:
+            return self._damping()
+        if torque or dq:
+            raise Refused("feed-forward")
+        positions = np.array([request.q for request in requests])
+        if kp and not (np.abs(positions) < math.tau).all():
+            raise Refused("position")
+        return MotorCommand(positions if kp else self._spec.stand_pose, kp, kd)
+
+    def _drive(self, command: MotorCommand, by: str) -> None:
+        motors = "servo" if command.kp else "damped" if command.kd else "limp"
+        if motors != self._motors:
+            self._since = time.monotonic()
+        self._command, self._motors, self._by = command, motors, by
+
+    def _answer(self, receiver: Any) -> None:
+        if self.faults.mute or self._random.random() < self.faults.loss:
+            return
+        q = self._measured.q
+        if self.faults.not_finite:
+            q = (math.nan, *q[1:])
+        measured = replace(self._measured, q=q, tick=2 * self._ticks)
+        packet = encode_state(self._robot, measured, not self.faults.high_level)
+        self._on_their_way.append((time.monotonic() + self.faults.delay, packet, receiver))
+
+    # -- what a test asks -----------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """How the robot is."""
+        true = self._body.state
+        return {
+            "motors": self._motors,
+            "by": self._by,
+            "since": self._since,
+            "commands": self._commands,
+            "refused": dict(self._refused),
+            "position": None if true.position is None else true.position.tolist(),
+            "up": float(up_in_body(true.orientation)[2]),
+            "joint_positions": true.joint_positions.tolist(),
+        }
+
+
+def _body() -> PyBulletDriver:
+    """PyBullet's A1 with a control period of 2 ms."""
+    spec = RobotSpec.model_validate(load_robot("a1").model_dump() | {"control_period": PERIOD})
+    world = load_world("flat").model_dump()
+    world["physics"] |= {"timestep": PERIOD, "substeps": 1}
+    body = PyBulletDriver(spec, World.model_validate(world))
+    body.open()
+    return body
+
+
+def _measured(state: RobotState) -> Measured:
+    x, y, z, w = state.orientation.tolist()
+    return Measured(
+        q=state.joint_positions.tolist(),
+        dq=state.joint_velocities.tolist(),
+        torque=state.joint_torques.tolist(),
+        quaternion_wxyz=(w, x, y, z),
+        gyroscope=state.angular_velocity.tolist(),
+        accelerometer=state.linear_acceleration.tolist(),
+        foot_force=np.minimum(state.foot_forces, 32767).tolist(),
+    )
+
+
+def main() -> None:
+    """Be the robot until stdin ends: with whoever started it."""
+    robot = Robot(sys.argv[1])
+    print(json.dumps(robot.socket.getsockname()[1]), flush=True)
+    deadline = time.monotonic()
+    while True:
+        deadline = max(deadline + PERIOD, time.monotonic() - MOST_BEHIND)
+        robot.step()
+        while True:
+            remaining = max(deadline - time.monotonic(), 0.0)
+            ready = select.select([robot.socket, sys.stdin], [], [], remaining)[0]
+            if robot.socket in ready:
+                robot.receive()
+            if sys.stdin in ready:
+                line = sys.stdin.readline()
+                if not line:
+                    return
+                robot.faults = replace(robot.faults, **json.loads(line))
+                print(json.dumps(robot.status()), flush=True)
+            if not ready or time.monotonic() > deadline + PERIOD:
+                break
+
+
+if __name__ == "__main__":
+    main()
