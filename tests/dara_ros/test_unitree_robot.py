@@ -1,0 +1,96 @@
+"""An emulated A1 through its UDP driver and the nodes: it stands up, walks to the trot, and ends damped."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Nodes, run_nodes
+from emulators.unitree import UnitreeEmulator
+
+from dara_ros.hardware.safety import Mode
+from dara_ros.hardware.spec import ROBOTS
+from dara_ros.processes import Processes, free_domain_id
+from dara_ros.session import CONTROLLER, ROBOT
+
+pytest.importorskip("pybullet", reason="needs the simulator: pip install 'dara_ros[sim]'")
+
+WALK = 0.2  # m that say that it walks
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[UnitreeEmulator]:
+    with UnitreeEmulator("a1") as running:
+        yield running
+
+
+@pytest.fixture
+def environment(emulator: UnitreeEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    host, port = emulator.address
+    monkeypatch.setenv("DARA_ROBOT_ADDRESS", f"{host}:{port}")
+    monkeypatch.setenv("DARA_LOCAL_PORT", "0")
+
+
+@pytest.fixture
+def nodes(environment: None, emulator: UnitreeEmulator, tmp_path: Path) -> Iterator[Nodes]:
+    """A robot that stands, and a controller that answers with the trot."""
+    a1 = (ROBOTS / "a1.yaml").read_text()
+    patient = tmp_path / "patient.yaml"  # a busy machine may hold up a controller that is alive
+    patient.write_text(re.sub(r"command_timeout: [\d.]+", "command_timeout: 1.0", a1))
+    with run_nodes(tmp_path, CONTROLLER, robot=patient, driver="unitree_a1", priority=10) as nodes:
+        assert emulator.status().motors != "servo"  # nobody said that it should move
+        nodes.engage("trot")
+        nodes.stand()
+        yield nodes
+
+
+def walk(nodes: Nodes, emulator: UnitreeEmulator) -> None:
+    start = emulator.status().position[0]
+    nodes.client.enable(True)
+    walking = emulator.wait_until(lambda s: s.position[0] > start + WALK, timeout=20.0)
+    assert walking.motors == "servo" and walking.up > 0.9
+    assert nodes.client.mode is Mode.WALKING, nodes.log(ROBOT)
+
+
+def test_stands_walks_and_is_damped_by_the_emergency_stop(nodes: Nodes, emulator: UnitreeEmulator) -> None:
+    walk(nodes, emulator)
+    assert emulator.set(loss=0.2).motors == "servo"
+    walk_on = emulator.status().position[0] + WALK
+    emulator.wait_until(lambda s: s.position[0] > walk_on, timeout=20.0)
+    emulator.set(loss=0.0)
+    nodes.client.estop()
+    assert emulator.wait_until(lambda s: s.motors == "damped").by == "command"
+    assert nodes.client.wait_for_mode(Mode.DAMPED, timeout=5.0) is Mode.DAMPED
+    assert "emergency stop" in nodes.log(ROBOT)
+    robot = nodes.processes.nodes.pop(ROBOT).process
+    robot.send_signal(signal.SIGINT)
+    assert robot.wait(timeout=20.0) == 0
+    assert emulator.status().motors == "damped"
+    assert emulator.status().refused == {}
+
+
+def test_a_killed_robot_node_leaves_a_damped_robot(nodes: Nodes, emulator: UnitreeEmulator) -> None:
+    walk(nodes, emulator)
+    before = time.monotonic()
+    robot = nodes.processes.nodes.pop(ROBOT).process
+    robot.kill()
+    robot.wait(timeout=20.0)
+    stopped = emulator.wait_until(lambda s: s.motors == "damped")
+    assert stopped.by == "watchdog" and stopped.since > before
+
+
+def test_without_a_robot_the_node_ends_with_a_line(
+    environment: None, emulator: UnitreeEmulator, tmp_path: Path
+) -> None:
+    emulator.set(mute=True)
+    with Processes(tmp_path, free_domain_id()) as processes:
+        robot = processes.start(ROBOT, {"driver": "unitree_a1"})
+        assert robot.process.wait(timeout=30.0) == 1
+        last = robot.last_line()
+    emulator.set(mute=False)
+    assert re.search(r"no state from 127.0.0.1:\d+ .* low-level mode\?", last), last
+    assert emulator.status().motors == "damped"
