@@ -21,12 +21,10 @@ from typing import Any
 import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
 
 from . import messages, qos
 from .diagnostics import Durations, publish_diagnostics, summary
 from .errors import UserError
-from .hardware.safety import Mode
 from .hardware.spec import load_robot
 from .hardware.state import RobotState
 from .hardware.task import OBSERVATION_SIZE, WalkingTask
@@ -56,11 +54,9 @@ class ControllerNode(LifecycleNode):
         declare(self, PARAMETERS)
         self._responder: Responder | None = None  # while it is configured
         self._active = False
-        self._walking = False
+        self._walk: int | None = None  # the one that the last answer belonged to
         self._reset_figures()
         self._command_publisher = self.create_publisher(JointState, messages.JOINT_COMMANDS, qos.COMMAND)
-        # First, so that of two messages which wait together the robot's mode is heard before its state.
-        self.create_subscription(String, "robot_node/state", self._on_mode, qos.STATE)
         for topic in TOPICS:
             kind = messages.MESSAGE_TYPES[topic]
             self.create_subscription(kind, topic, partial(self._on_part, topic), qos.SENSOR)
@@ -102,6 +98,7 @@ class ControllerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Answer states from now on."""
         self._reset_figures()
+        self._walk = None
         self._active = True
         return super().on_activate(state)
 
@@ -128,16 +125,17 @@ class ControllerNode(LifecycleNode):
 
     # -- topics ---------------------------------------------------------------------------------------------
 
-    def _on_mode(self, message: String) -> None:
-        walking = message.data == Mode.WALKING.value
-        if walking and not self._walking and self._responder is not None:
-            self._responder.begin()
-        self._walking = walking
-
     def _on_part(self, topic: str, message: Any) -> None:
-        if not (self._active and self._walking) or self._responder is None:
+        if not self._active or self._responder is None:
             return
         begin = time.perf_counter()
+        if topic == messages.JOINT_STATES:
+            walk = messages.walk_of(message)
+            if walk is None:
+                return  # the robot does not walk: without this part the state is never complete
+            if walk != self._walk:
+                self._walk = walk
+                self._responder.begin()
         try:
             stamp, fields = messages.parse_part(self._responder.spec, topic, message)
         except UserError as error:

@@ -64,9 +64,16 @@ def stamp_of(message: Time) -> int:
     return message.sec * NANO + message.nanosec
 
 
-def joint_states_message(spec: RobotSpec, state: RobotState) -> JointState:
-    """Joint positions, velocities and torques."""
+def joint_states_message(spec: RobotSpec, state: RobotState, walk: int | None = None) -> JointState:
+    """Joint positions, velocities and torques.
+
+    While the robot walks, header.frame_id says `walk=<n>`: this state asks for an answer. The state itself
+    has to say so, because topics overtake each other: after the news that the robot walks, states of its
+    standing up may still come.
+    """
     message = _joints(spec, state.stamp, state.joint_positions)
+    if walk is not None:
+        message.header.frame_id = f"walk={walk}"
     message.velocity = array("d", state.joint_velocities.tobytes())
     message.effort = array("d", state.joint_torques.tobytes())
     return message
@@ -156,6 +163,12 @@ def parse_part(spec: RobotSpec, topic: str, message: Any) -> tuple[int | None, F
             "linear_acceleration": _get(message.linear_acceleration, "xyz"),
         }
     return stamp, {"position": _get(message.pose.pose.position, "xyz")}
+
+
+def walk_of(message: JointState) -> int | None:
+    """Which walk a joint_states message belongs to; None where the robot does not walk."""
+    name, _, number = message.header.frame_id.partition("=")
+    return int(number) if name == "walk" and number.isdecimal() else None
 
 
 def parse_command(spec: RobotSpec, message: JointState) -> JointCommand:

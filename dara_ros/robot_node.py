@@ -236,7 +236,8 @@ class RobotNode(Node):
         publishers = self._publishers_by_topic
         if self._clock_publisher is not None:
             self._clock_publisher.publish(Clock(clock=messages.stamp_message(state.stamp)))
-        publishers[messages.JOINT_STATES].publish(messages.joint_states_message(self._spec, state))
+        walk = self._walk if self._robot.supervisor.mode is Mode.WALKING else None
+        publishers[messages.JOINT_STATES].publish(messages.joint_states_message(self._spec, state, walk))
         publishers[messages.IMU].publish(messages.imu_message(state))
         publishers[messages.FOOT_CONTACTS].publish(messages.foot_contacts_message(state))
         if state.position is not None:

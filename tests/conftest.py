@@ -24,6 +24,8 @@ PATIENCE = 5.0  # s that a process may take to end after its test
 # Before any test module is imported: rclpy reads these when a context starts, children inherit them.
 os.environ |= middleware_environment(loopback=True)
 os.environ |= {"ROS_DOMAIN_ID": str(free_domain_id()), MARK: uuid.uuid4().hex}
+# A shell that starts the tests in the background has them ignore SIGINT, and the children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,26 +17,43 @@ from dara_ros.rollouts import EPISODE_STEPS, environment_class
 def measure(world: str, seconds: float) -> dict[str, float]:
     """Walk with small random residuals; processor time, so that a busy machine does not count against it."""
     env = environment_class()(world)
+    env.driver._step = physics = _Stopwatch(env.driver._step)
     rng = np.random.default_rng(0)
-    stepping, resetting, steps, episodes = 0.0, 0.0, 0, 0
+    stepping, resetting, steps, episodes, in_physics = 0.0, 0.0, 0, 0, 0.0
     while stepping < seconds:
         start = time.process_time()
         env.reset(seed=episodes)
         episodes += 1
         walked = time.process_time()
         resetting += walked - start
+        physics.seconds = 0.0
         for _ in range(EPISODE_STEPS):
             steps += 1
             if env.step(rng.uniform(-0.2, 0.2, ACTION_SIZE))[2]:
                 break
         stepping += time.process_time() - walked
+        in_physics += physics.seconds
     env.close()
     return {
         "steps_per_second": steps / stepping,
         "steps_per_second_with_resets": steps / (stepping + resetting),
+        "physics_fraction": in_physics / stepping,
         "reset_ms": 1e3 * resetting / episodes,
         "steps": steps,
     }
+
+
+class _Stopwatch:
+    """Calls `function` and adds up the processor time that it takes."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.function = function
+        self.seconds = 0.0
+
+    def __call__(self) -> None:
+        start = time.process_time()
+        self.function()
+        self.seconds += time.process_time() - start
 
 
 def main() -> None:
@@ -51,7 +69,8 @@ def main() -> None:
     print(machine())
     for world, f in figures.items():
         print(
-            f"  {world:12s} {f['steps_per_second']:7.0f} steps/s per core, with resets "
+            f"  {world:12s} {f['steps_per_second']:7.0f} steps/s per core, "
+            f"{f['physics_fraction']:.0%} of the time in PyBullet's stepSimulation; with resets "
             f"{f['steps_per_second_with_resets']:7.0f} steps/s (a reset: {f['reset_ms']:.0f} ms)"
         )
 

@@ -167,6 +167,10 @@ def listen(domain: int) -> Iterator[Listener]:
     thread = threading.Thread(target=spin)
     thread.start()
     try:
+        topics = (*messages.MESSAGE_TYPES, messages.JOINT_COMMANDS, messages.SENT_COMMANDS)
+        while not all(node.count_publishers(topic) for topic in topics):
+            threading.Event().wait(0.05)
+        threading.Event().wait(0.5)  # the publishers have to find this node, too
         yield listener
     finally:
         executor.shutdown()

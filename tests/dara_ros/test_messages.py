@@ -48,6 +48,14 @@ def test_state_comes_back_exactly_from_its_messages(a1: RobotSpec, state_at: Sta
         np.testing.assert_array_equal(getattr(got[3], name), value, err_msg=name)
 
 
+def test_only_a_state_of_a_walk_asks_for_an_answer(a1: RobotSpec, state_at: StateAt) -> None:
+    message = messages.joint_states_message(a1, state_at(STAMP))
+    assert messages.walk_of(message) is None
+    assert messages.walk_of(messages.joint_states_message(a1, state_at(STAMP), walk=3)) == 3
+    message.header.frame_id = "base_link"  # somebody else's robot node
+    assert messages.walk_of(message) is None
+
+
 def test_commands_go_by_joint_name(a1: RobotSpec) -> None:
     command = JointCommand(STAMP, np.arange(12.0))
     got = messages.parse_command(a1, shuffled(messages.command_message(a1, command)))
