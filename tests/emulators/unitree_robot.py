@@ -27,7 +27,7 @@ from dara_ros.sim.simulator import PyBulletDriver
 from dara_ros.sim.world import World, load_world
 
 PERIOD = 0.002  # s
-WATCHDOG = 0.02  # s without a valid command
+WATCHDOG = 0.1  # s without a valid command
 DAMPING = 3.0  # N m s/rad
 MOST_BEHIND = 0.05  # s; further behind, the robot's time stands still instead
 
@@ -40,8 +40,7 @@ class Faults:
         loss: share of packets that get lost, each way.
         delay: s that a state is on its way.
         mute: no states go out.
-        frozen: states stay as they are; the robot's clock goes on.
-        stopped_clock: the robot's clock stands still too.
+        stopped_clock: the robot's clock stands still.
         not_finite: one joint angle is NaN.
         high_level: the robot is not in low-level mode.
     """
@@ -49,7 +48,6 @@ class Faults:
     loss: float = 0.0
     delay: float = 0.0
     mute: bool = False
-    frozen: bool = False
     stopped_clock: bool = False
     not_finite: bool = False
     high_level: bool = False
@@ -84,12 +82,12 @@ class Robot:
 
     def step(self) -> None:
         """Move for 2 ms."""
-        if time.monotonic() - self._heard > WATCHDOG and self._by == "command":
+        if time.monotonic() - self._heard > WATCHDOG:
+            self._valid = b""
             self._drive(self._damping(), "watchdog")
         self._body.write(self._command)
         self._ticks += not self.faults.stopped_clock
-        if not self.faults.frozen:
-            self._measured = _measured(self._body.read())
+        self._measured = _measured(self._body.read())
         while self._on_their_way and self._on_their_way[0][0] <= time.monotonic():
             _, packet, receiver = self._on_their_way.popleft()
             self.socket.sendto(packet, receiver)
@@ -100,7 +98,7 @@ class Robot:
         if self._random.random() < self.faults.loss:
             return
         try:
-            if packet != self._valid or self._by != "command":
+            if packet != self._valid:
                 self._drive(self._motor_command(decode_command(self._robot, packet)), "command")
                 self._valid = packet
         except Refused as refusal:
@@ -128,8 +126,8 @@ class Robot:
     def _drive(self, command: MotorCommand, by: str) -> None:
         motors = "servo" if command.kp else "damped" if command.kd else "limp"
         if motors != self._motors:
-            self._since = time.monotonic()
-        self._command, self._motors, self._by = command, motors, by
+            self._motors, self._by, self._since = motors, by, time.monotonic()
+        self._command = command
 
     def _answer(self, receiver: Any) -> None:
         if self.faults.mute or self._random.random() < self.faults.loss:

@@ -75,14 +75,13 @@ def test_the_robots_clock_may_wrap(buffer: StateBuffer) -> None:
 
 def test_acceleration_is_averaged_over_the_period_and_the_rest_is_the_newest(buffer: StateBuffer) -> None:
     tick = 0
-    for period in range(3):
-        for sample in range(12):  # more than fit: the oldest two go
+    for period, (samples, mean) in enumerate(((12, 6.5), (3, 1.0), (10, 4.5))):  # of 12, the oldest two go
+        for sample in range(samples):
             tick += 1
             newest = state(tick, linear_acceleration=np.full(3, 100.0 * period + sample))
-            newest = replace(newest, joint_positions=np.full(12, float(tick)))
-            buffer.add(newest, received=period * 20 * MS)
+            buffer.add(replace(newest, joint_positions=np.full(12, float(tick))), received=period * 20 * MS)
         taken = buffer.take(period * 20 * MS)
-        assert taken.linear_acceleration.tolist() == [100.0 * period + 6.5] * 3
+        assert taken.linear_acceleration.tolist() == [100.0 * period + mean] * 3
         assert taken.joint_positions.tolist() == [float(tick)] * 12
 
 
@@ -211,7 +210,7 @@ def test_stands_up_is_damped_and_is_damped_when_it_closes(name: str) -> None:
         driver.close()
         driver.close()
         closed = emulator.wait_until(lambda s: s.motors == "damped")
-        assert closed.refused == {} and driver.refused == 0
+        assert closed.by == "command" and closed.refused == {} and driver.refused == 0
 
 
 def test_one_packet_in_five_may_get_lost(emulator: UnitreeEmulator, robot: Robot) -> None:
