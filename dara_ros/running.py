@@ -45,8 +45,8 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
     Signals only set an event: ROS stays up until the node has closed, so it can still say what it does.
 
     Returns:
-        0 after a signal, 2 where a parameter is wrong, 1 where the node could not go on; for the last two
-        one line on stderr says why.
+        0 after a signal, 2 where the user can mend it (a wrong parameter, no robot at the other end), 1 where
+        the node could not go on; for the last two one line on stderr says why.
     """
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -81,8 +81,11 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
     node.destroy_node()
     rclpy.try_shutdown()
     for problem in errors:
-        print(f"{name}: {type(problem).__name__}: {' '.join(str(problem).split())}", file=sys.stderr)
-    return 1 if errors else 0
+        kind = "" if isinstance(problem, UserError) else f"{type(problem).__name__}: "
+        print(f"{name}: {kind}{' '.join(str(problem).split())}", file=sys.stderr)
+    if not errors:
+        return 0
+    return 2 if isinstance(errors[0], UserError) else 1
 
 
 def _prioritise(node: Node) -> None:

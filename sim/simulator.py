@@ -50,9 +50,10 @@ class PyBulletDriver:
             )
         self.spec = spec
         self.world = world
-        fade = 1.0 - world.motor.knee
-        self._motor_limits = [
-            (joint.max_torque, joint.max_velocity, 1.0 / (fade * joint.max_velocity)) for joint in spec.joints
+        knee = world.motor.knee
+        self._motor_limits = [  # of each joint: torque, speed where it begins to fade, and where it is gone
+            (j.max_torque, knee * j.max_velocity, j.max_velocity, 1.0 / ((1.0 - knee) * j.max_velocity))
+            for j in spec.joints
         ]
         self._seed = seed
         self._motors = MotorCommand(spec.stand_pose, 0.0, 0.0)
@@ -166,17 +167,21 @@ class PyBulletDriver:
     def _apply(self, motors: MotorCommand) -> None:
         """One physics step's torques. Plain floats: for twelve joints they are three times faster."""
         kp, kd, strength = motors.kp, motors.kd, self.world.motor.strength
-        states = self._joint_states()
-        torques = []
+        targets, torques = motors.positions.tolist(), []
         for target, (q, dq, _, _), motor in zip(
-            motors.positions.tolist(), states, self._motor_limits, strict=True
+            targets, self._joint_states(), self._motor_limits, strict=True
         ):
-            max_torque, max_velocity, inverse_fade = motor
+            limit, knee, max_velocity, inverse_fade = motor
             torque = kp * (target - q) - kd * dq
             # A motor that turns the way it pushes loses torque towards its greatest speed.
             speed = dq if torque > 0.0 else -dq
-            limit = max_torque * min(max((max_velocity - speed) * inverse_fade, 0.0), 1.0)
-            torques.append(strength * min(max(torque, -limit), limit))
+            if speed > knee:
+                limit *= max((max_velocity - speed) * inverse_fade, 0.0)
+            if torque > limit:
+                torque = limit
+            elif torque < -limit:
+                torque = -limit
+            torques.append(strength * torque)
         self._set_torques(forces=torques)
         self._torques = torques
 
