@@ -235,14 +235,13 @@ def _make_room(out: Path) -> Path | None:
 
 def _settings(sizes: Sizes) -> dict[str, Any]:
     """Settings of both trainings beside their parameters."""
-    hidden = [sizes.hidden, sizes.hidden]
     return {
         "log_interval": max(1, sizes.steps // 60),
         "classifiers": {"max_steps": sizes.classifier_steps},
         "bcq": {
-            "critic_hidden": hidden,
-            "perturbation_hidden": hidden,
-            "vae_hidden": [sizes.vae_hidden, sizes.vae_hidden],
+            "critic_hidden": [sizes.hidden] * 2,
+            "perturbation_hidden": [sizes.hidden] * 2,
+            "vae_hidden": [sizes.vae_hidden] * 2,
             "latent_samples": sizes.latent_samples,
         },
     }

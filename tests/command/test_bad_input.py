@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 from dara_ros.collection import data_set_info
-from dara_ros.hardware.spec import load_robot
+from dara_ros.hardware.spec import ROBOTS, load_robot
 from dara_ros.policies.dataset import DataSetWriter
 from dara_ros.sim.world import WORLDS
 
@@ -151,6 +151,23 @@ def test_policy_for_another_robot(dara: Dara, policy: Path, command: str) -> Non
     robot.value = '"go2"'
     onnx.save(model, policy)
     refused(dara(command, policy, "--episodes", 1), "go2", "a1")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "dry-run"])
+def test_policy_with_other_joint_names(dara: Dara, policy: Path, command: str) -> None:
+    model = onnx.load(policy)
+    joints = next(entry for entry in model.metadata_props if entry.key == "joint_names")
+    joints.value = joints.value.replace("FR_hip_joint", "FR_abduction_joint")
+    onnx.save(model, policy)
+    refused(dara(command, policy, "--episodes", 1), "FR_abduction_joint", "FR_hip_joint")
+
+
+def test_robot_with_other_joint_names(dara: Dara, tmp_path: Path) -> None:
+    robot = tmp_path / "mine.yaml"
+    robot.write_text((ROBOTS / "a1.yaml").read_text().replace("FR_hip_joint", "FR_abduction_joint"))
+    result = dara("collect", "--robot", robot, "--behaviour", "trot", "--out", tmp_path / "x.h5")
+    refused(result, "mine.yaml", "in this order", "FR_hip_joint")
+    assert not (tmp_path / "x.h5").exists()
 
 
 def test_picture_without_a_log(dara: Dara, policy: Path, tmp_path: Path) -> None:
