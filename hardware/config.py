@@ -39,6 +39,22 @@ def read_model(path: Path, model: type[M], remedy: str) -> M:
         raise UserError(f"{path}: {_first_problem(error, model)}") from error
 
 
+def load_named(name: str | Path, folder: Path, model: type[M]) -> M:
+    """Read a model that comes with the package by its name in `folder`, or any other by its path.
+
+    Raises:
+        UserError: as `read_model`; where there is no such file, the line lists the names in `folder`.
+    """
+    path = folder / f"{name}.yaml"
+    remedy = f"known {folder.name}: {', '.join(names_in(folder))}"
+    return read_model(path if path.exists() else Path(name), model, remedy)
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names that `load_named` knows."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"]) or model.__name__

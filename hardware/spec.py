@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, model_validator
 
-from .config import Model, read_model
+from .config import Model, load_named, names_in
 
 ROBOTS = Path(__file__).resolve().parent / "robots"
 LEGS = ("FR", "FL", "RR", "RL")
@@ -191,7 +191,7 @@ class RobotSpec(Model):
 
 def robot_names() -> list[str]:
     """The robots that come with the package."""
-    return sorted(path.stem for path in ROBOTS.glob("*.yaml"))
+    return names_in(ROBOTS)
 
 
 def load_robot(robot: str | Path) -> RobotSpec:
@@ -200,7 +200,4 @@ def load_robot(robot: str | Path) -> RobotSpec:
     Raises:
         UserError: no such robot, not YAML, or a field that is missing, unknown or out of range.
     """
-    path = ROBOTS / f"{robot}.yaml"
-    if not path.exists():
-        path = Path(robot)
-    return read_model(path, RobotSpec, f"known robots: {', '.join(robot_names())}")
+    return load_named(robot, ROBOTS, RobotSpec)

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from ..hardware.config import Model, read_model
+from ..hardware.config import Model, load_named, names_in
 
 WORLDS = Path(__file__).resolve().parent / "worlds"
 
@@ -106,7 +106,7 @@ class World(Model):
 
 def world_names() -> list[str]:
     """The worlds that come with the package."""
-    return sorted(path.stem for path in WORLDS.glob("*.yaml"))
+    return names_in(WORLDS)
 
 
 def load_world(world: str | Path) -> World:
@@ -115,7 +115,4 @@ def load_world(world: str | Path) -> World:
     Raises:
         UserError: no such world, not YAML, or a field that is missing, unknown or out of range.
     """
-    path = WORLDS / f"{world}.yaml"
-    if not path.exists():
-        path = Path(world)
-    return read_model(path, World, f"known worlds: {', '.join(world_names())}")
+    return load_named(world, WORLDS, World)
