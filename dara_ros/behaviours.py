@@ -115,7 +115,7 @@ def train_snapshots(
         "MlpPolicy",
         DummyVecEnv([lambda: _learners_environment(world, config)] * PARALLEL_ENVIRONMENTS),
         learning_rate=config.learning_rate,
-        buffer_size=config.steps,
+        buffer_size=1_000_000,
         learning_starts=config.random_steps,
         batch_size=config.batch_size,
         train_freq=rounds,
@@ -189,8 +189,11 @@ def _export_actor(model: Any, world: str, seed: int, path: Path) -> None:
         eta=0.0,
         data_set_hashes={},
     )
-    recent = model.replay_buffer.sample(1000).observations.numpy()
-    export_policy(torch.nn.Sequential(actor.latent_pi, actor.mu, torch.nn.Tanh()), recent, metadata, path)
+    # Not sampled: that would draw from the learner's random numbers and so change what it learns.
+    buffer = model.replay_buffer
+    recent = buffer.observations[: buffer.size()].reshape(-1, buffer.obs_shape[0])[-1000:]
+    with torch.random.fork_rng(devices=[]):  # nor from torch's
+        export_policy(torch.nn.Sequential(actor.latent_pi, actor.mu, torch.nn.Tanh()), recent, metadata, path)
 
 
 def _write_scores(path: Path, snapshots: Sequence[Snapshot]) -> None:
