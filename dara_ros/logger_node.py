@@ -240,10 +240,21 @@ class LoggerNode(Node):
     # -- diagnostics ----------------------------------------------------------------------------------------
 
     def _describe(self) -> tuple[str, dict[str, Any]]:
+        silence = self._silence()
+        if silence:
+            self.get_logger().warning(silence, throttle_duration_sec=10.0)
         figures = {"recording": self._writer is not None, **self._figures}
         figures |= {"lost": self._builder.lost, "late": self._builder.late}
         figures["incomplete"] = self._assembler.incomplete
-        return "", figures
+        return silence, figures
+
+    def _silence(self) -> str:
+        """Which of the topics that a row needs nobody publishes while it records."""
+        if self._writer is None:
+            return ""
+        needed = (*messages.MESSAGE_TYPES, messages.JOINT_COMMANDS)
+        missing = [topic for topic in needed if self.count_publishers(topic) == 0]
+        return f"no rows while nobody publishes {', '.join(missing)}" if missing else ""
 
 
 def main(args: list[str] | None = None) -> int:

@@ -109,6 +109,16 @@ def test_logger_refuses_to_start(nodes: Nodes, parameters: dict[str, str], line:
     assert not (tmp_path / "data.h5").exists()
 
 
+def test_logger_says_which_topics_nobody_publishes(nodes: Nodes, tmp_path: Path) -> None:
+    nodes.client.set_parameters(LOGGER, {"out": str(tmp_path / "data.h5"), "domain": "target"})
+    nodes.client.trigger(LOGGER, "start")
+    nodes.client.diagnostics(LOGGER, newer=True)
+    nodes.client.trigger(LOGGER, "stop")
+    # The controller is there, the robot is not.
+    line = "no rows while nobody publishes joint_states, imu/data, foot_contacts, odom\n"
+    assert line in nodes.log(LOGGER)
+
+
 @pytest.mark.parametrize(
     ("node", "parameter", "names"),
     [
