@@ -39,8 +39,9 @@ from .running import run_node
 from .transitions import TransitionBuilder
 
 TICK = 0.05  # s between two looks at what time alone decides
-STOP_DELAY = 0.2  # s without a word of the last walk after which ~/stop takes it for complete
-STOP_PATIENCE = 10.0  # s that ~/stop waits for that
+# In ticks and not in seconds: a node that the machine keeps waiting has its messages still before it.
+STOP_DELAY = 4  # ticks without a word of the last walk after which ~/stop takes it for complete
+STOP_PATIENCE = 200  # ticks that ~/stop waits for that
 
 PARAMETERS = (
     Parameter("out", "", "HDF5 file that ~/start makes; an existing one is refused"),
@@ -70,8 +71,8 @@ class LoggerNode(Node):
         self._assembler = StateAssembler(*messages.MESSAGE_TYPES)
         self._writer: DataSetWriter | None = None
         self._stopping: Future | None = None
-        self._stop_asked = 0.0
-        self._heard = 0.0  # when the last message about a walk was looked at
+        self._since_stop = 0  # ticks since ~/stop was asked
+        self._since_word = 0  # ticks since a command came
         self._walking = False
         self._walks = 0  # counted by the robot's mode: used only without sent_commands
         self._steps = 0
@@ -144,16 +145,21 @@ class LoggerNode(Node):
                 self.get_logger().error(str(error), throttle_duration_sec=1.0)
 
     def _on_tick(self) -> None:
+        self._since_word += 1
+        self._since_stop += 1
         if self._writer is not None:
             self._writer.flush()
         if self._stopping is not None and self._all_has_come():
             self._stopping.set_result(None)
 
     def _all_has_come(self) -> bool:
-        """Whether ~/stop may close the file: within a walk at once, else when the walk is complete."""
-        now = time.monotonic()
-        quiet = now - max(self._stop_asked, self._heard) > STOP_DELAY and not self._builder.waiting
-        return self._walking or quiet or now - self._stop_asked > STOP_PATIENCE
+        """Whether ~/stop may close the file: the last walk is complete, or one goes on and is cut.
+
+        Either takes a while to tell: a walk may be over for everybody but this node.
+        """
+        complete = min(self._since_word, self._since_stop) >= STOP_DELAY and not self._builder.waiting
+        goes_on = self._walking and self._since_stop >= STOP_DELAY
+        return complete or goes_on or self._since_stop >= STOP_PATIENCE
 
     # -- topics ---------------------------------------------------------------------------------------------
 
@@ -181,7 +187,7 @@ class LoggerNode(Node):
     def _on_command(self, message: JointState) -> None:
         command = messages.parse_command(self._spec, message)
         self._builder.add_command(command)
-        self._heard = time.monotonic()
+        self._since_word = 0
         if self._walking and self.count_publishers(messages.SENT_COMMANDS) == 0:
             self._builder.add_sent(self._as_sent(command))
 
@@ -192,7 +198,7 @@ class LoggerNode(Node):
 
     def _on_sent(self, message: JointState) -> None:
         self._builder.add_sent(messages.parse_sent(self._spec, message))
-        self._heard = time.monotonic()
+        self._since_word = 0
 
     # -- services -------------------------------------------------------------------------------------------
 
@@ -212,7 +218,7 @@ class LoggerNode(Node):
         if self._writer is None or self._stopping is not None:
             response.message = "nothing is being recorded; call ~/start first"
             return response
-        self._stop_asked = time.monotonic()
+        self._since_stop = 0
         self._stopping = Future()
         try:
             await self._stopping
