@@ -137,7 +137,8 @@ def _learners_environment(world: str, config: SacConfig) -> Any:
     import gymnasium
 
     from .hardware.task import FALL_PENALTY
-    from .sim.environment import EPISODE_STEPS, WalkingEnv
+    from .sim import EPISODE_STEPS
+    from .sim.environment import WalkingEnv
 
     class LearnersReward(gymnasium.Wrapper):
         def step(self, action: np.ndarray) -> Any:

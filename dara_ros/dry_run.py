@@ -21,12 +21,12 @@ from .hardware.spec import RobotSpec, load_robot
 from .pictures import make_gif
 from .processes import NodeDied, Processes, free_domain_id
 from .session import CONTROLLER, LOGGER, ROBOT, Refused, RobotClient
+from .sim import EPISODE_STEPS
 from .sim.world import load_world
 from .walks import read_walks
 
 __all__ = ["DryRun", "DryRunResult", "make_gif", "open_dry_run", "run_episodes"]
 
-EPISODE_STEPS = 300
 START_TIMEOUT = 60.0  # s for the nodes to come up on a busy machine
 STAND_TIMEOUT = 60.0  # s for standing up
 STEP_TIMEOUT = 0.5  # s that a control period may take before the walk counts as stuck

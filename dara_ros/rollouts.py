@@ -24,11 +24,11 @@ from .action_sources import action_source
 from .hardware.spec import load_robot
 from .hardware.task import ACTION_SIZE, WalkingTask
 from .interrupts import interrupts_ignored
+from .sim import EPISODE_STEPS
 
 if TYPE_CHECKING:  # the environment needs PyBullet, which `dara --help` does without
     from .sim.environment import WalkingEnv
 
-EPISODE_STEPS = 300
 PR_SET_PDEATHSIG = 1
 
 

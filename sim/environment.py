@@ -12,8 +12,6 @@ from ..hardware.task import ACTION_SIZE, OBSERVATION_SIZE, WalkingTask
 from .simulator import PyBulletDriver
 from .world import World, load_world
 
-EPISODE_STEPS = 300
-
 
 class WalkingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """One A1 in one world, behind the same supervisor as on the robot.

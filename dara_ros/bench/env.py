@@ -11,7 +11,8 @@ import numpy as np
 
 from dara_ros.bench import machine
 from dara_ros.hardware.task import ACTION_SIZE
-from dara_ros.rollouts import EPISODE_STEPS, environment_class
+from dara_ros.rollouts import environment_class
+from dara_ros.sim import EPISODE_STEPS
 
 
 def measure(world: str, seconds: float) -> dict[str, float]:

@@ -12,8 +12,8 @@ from gymnasium.utils.env_checker import check_env
 from simulated import variant
 
 from dara_ros.hardware.task import FALL_PENALTY
-from dara_ros.sim import register
-from dara_ros.sim.environment import EPISODE_STEPS, WalkingEnv
+from dara_ros.sim import EPISODE_STEPS, register
+from dara_ros.sim.environment import WalkingEnv
 
 register()
 
