@@ -28,6 +28,7 @@ class Status:
         motors: "servo" (stiff), "damped" or "limp".
         by: who made them so: "start", "command" or "watchdog".
         since: when they became so, on this machine's monotonic clock, s.
+        effective: when the first state went out (or was kept back) after faults had changed, likewise.
         commands: valid ones so far.
         refused: of the others how many, by what was wrong with them.
         position: of the base, m.
@@ -38,6 +39,7 @@ class Status:
     motors: str
     by: str
     since: float
+    effective: float | None
     commands: int
     refused: dict[str, int]
     position: tuple[float, float, float]
@@ -46,14 +48,19 @@ class Status:
 
 
 class UnitreeEmulator:
-    """Starts the robot; leaving the context ends it. `robot`: whose protocol it speaks, "a1" or "go1"."""
+    """Starts the robot; leaving the context ends it.
 
-    def __init__(self, robot: str = "a1") -> None:
-        self._robot = robot
+    Args:
+        robot: whose protocol it speaks, "a1" or "go1".
+        hung: it hangs in the air, as on a lab's stand, and cannot fall.
+    """
+
+    def __init__(self, robot: str = "a1", hung: bool = False) -> None:
+        self._arguments = [robot, *(["hung"] if hung else [])]
 
     def __enter__(self) -> UnitreeEmulator:
         self._process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), self._robot],
+            [sys.executable, str(SCRIPT), *self._arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pybullet
 from unitree_wire import Measured, MotorRequest, Refused, decode_command, encode_state
 
 from dara_ros.hardware.spec import RobotSpec, load_robot
@@ -29,6 +30,8 @@ from dara_ros.sim.world import World, load_world
 PERIOD = 0.002  # s
 WATCHDOG = 0.1  # s without a valid command
 DAMPING = 3.0  # N m s/rad
+SPOILT, STUCK = 0, 2  # joints that faults are about: hip and calf of the front right leg
+HUNG = 0.6  # m, height of a robot that is hung up
 MOST_BEHIND = 0.05  # s; further behind, the robot's time stands still instead
 
 
@@ -41,7 +44,14 @@ class Faults:
         delay: s that a state is on its way.
         mute: no states go out.
         stopped_clock: the robot's clock stands still.
+        clock_leap: ms that the robot's clock is ahead of its time, or behind it.
+        frozen: every state says what the first one said, with stamps that go on.
         not_finite: one joint angle is NaN.
+        angle: of that joint, rad, as its encoder says it; None where it says the truth.
+        velocity: of that joint, rad/s, likewise.
+        stuck: the joint of the knee beside it moves no more.
+        yaw_rate: rad/s that the gyroscope adds to the truth.
+        upside_down: the IMU says that the robot lies on its back.
         high_level: the robot is not in low-level mode.
     """
 
@@ -49,20 +59,27 @@ class Faults:
     delay: float = 0.0
     mute: bool = False
     stopped_clock: bool = False
+    clock_leap: int = 0
+    frozen: bool = False
     not_finite: bool = False
+    angle: float | None = None
+    velocity: float | None = None
+    stuck: bool = False
+    yaw_rate: float = 0.0
+    upside_down: bool = False
     high_level: bool = False
 
 
 class Robot:
     """The robot behind its socket."""
 
-    def __init__(self, robot: str) -> None:
+    def __init__(self, robot: str, hung: bool) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.socket.setblocking(False)
         self.faults = Faults()
         self._robot = robot
-        self._body = _body()
+        self._body = _body(hung)
         self._spec = self._body.spec
         self._random = random.Random(0)
         self._valid = b""  # the last packet that was found in order: most are repetitions
@@ -73,7 +90,9 @@ class Robot:
         self._refused: Counter[str] = Counter()
         self._on_their_way: deque[tuple[float, bytes, Any]] = deque()
         self._measured = Measured()
+        self._stuck_at: float | None = None  # angle of the joint that is stuck
         self._ticks = 0
+        self._effective: float | None = None  # when the first state went out after faults had changed
 
     def _damping(self) -> MotorCommand:
         return MotorCommand(self._spec.stand_pose, 0.0, DAMPING)
@@ -87,10 +106,26 @@ class Robot:
             self._drive(self._damping(), "watchdog")
         self._body.write(self._command)
         self._ticks += not self.faults.stopped_clock
-        self._measured = _measured(self._body.read())
+        self._stick()
+        if not self.faults.frozen:
+            self._measured = _measured(self._body.read())
         while self._on_their_way and self._on_their_way[0][0] <= time.monotonic():
             _, packet, receiver = self._on_their_way.popleft()
             self.socket.sendto(packet, receiver)
+
+    def _stick(self) -> None:
+        """Hold the joint that is stuck where it was."""
+        if not self.faults.stuck:
+            self._stuck_at = None
+            return
+        if self._stuck_at is None:
+            self._stuck_at = float(self._body.state.joint_positions[STUCK])
+        self._body.hold(STUCK, self._stuck_at)
+
+    def change(self, faults: dict[str, Any]) -> None:
+        """Faults begin or end."""
+        if faults:
+            self.faults, self._effective = replace(self.faults, **faults), None
 
     def receive(self) -> None:
         """Take one packet; answer it where it is a valid command."""
@@ -130,12 +165,11 @@ class Robot:
         self._command = command
 
     def _answer(self, receiver: Any) -> None:
+        self._effective = self._effective or time.monotonic()
         if self.faults.mute or self._random.random() < self.faults.loss:
             return
-        q = self._measured.q
-        if self.faults.not_finite:
-            q = (math.nan, *q[1:])
-        measured = replace(self._measured, q=q, tick=2 * self._ticks)
+        tick = 2 * self._ticks + self.faults.clock_leap
+        measured = replace(_spoilt(self._measured, self.faults), tick=tick)
         packet = encode_state(self._robot, measured, not self.faults.high_level)
         self._on_their_way.append((time.monotonic() + self.faults.delay, packet, receiver))
 
@@ -149,6 +183,7 @@ class Robot:
             "by": self._by,
             "since": self._since,
             "commands": self._commands,
+            "effective": self._effective,
             "refused": dict(self._refused),
             "position": None if true.position is None else true.position.tolist(),
             "up": float(up_in_body(true.orientation)[2]),
@@ -156,12 +191,39 @@ class Robot:
         }
 
 
-def _body() -> PyBulletDriver:
+class Body(PyBulletDriver):
+    """PyBullet's A1; joints can stick, and it can be hung up.
+
+    Args:
+        hung: its trunk is held in the air, as on a lab's stand: it cannot fall.
+    """
+
+    def __init__(self, spec: RobotSpec, world: World, hung: bool) -> None:
+        super().__init__(spec, world)
+        self._hung = hung
+
+    def open(self) -> None:
+        """Build the world, and put the robot at its start or hang it up."""
+        super().open()
+        if self._hung:
+            place = (0.0, 0.0, HUNG)
+            self._client.resetBasePositionAndOrientation(self._robot, place, (0.0, 0.0, 0.0, 1.0))
+            self._client.createConstraint(
+                self._robot, -1, -1, -1, pybullet.JOINT_FIXED, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), place
+            )
+
+    def hold(self, joint: int, angle: float) -> None:
+        """Put a joint back to where it is stuck."""
+        self._client.resetJointState(self._robot, self._joints[joint], angle, 0.0)
+        self._observe(self._base_velocity())
+
+
+def _body(hung: bool) -> Body:
     """PyBullet's A1 with a control period of 2 ms."""
     spec = RobotSpec.model_validate(load_robot("a1").model_dump() | {"control_period": PERIOD})
     world = load_world("flat").model_dump()
     world["physics"] |= {"timestep": PERIOD, "substeps": 1}
-    body = PyBulletDriver(spec, World.model_validate(world))
+    body = Body(spec, World.model_validate(world), hung)
     body.open()
     return body
 
@@ -179,9 +241,24 @@ def _measured(state: RobotState) -> Measured:
     )
 
 
+def _spoilt(true: Measured, faults: Faults) -> Measured:
+    """What the sensors say instead of the truth."""
+    q, dq = list(true.q), list(true.dq)
+    if faults.not_finite:
+        q[SPOILT] = math.nan
+    if faults.angle is not None:
+        q[SPOILT] = faults.angle
+    if faults.velocity is not None:
+        dq[SPOILT] = faults.velocity
+    x, y, z = true.gyroscope
+    upside_down = (0.0, 1.0, 0.0, 0.0)
+    quaternion = upside_down if faults.upside_down else true.quaternion_wxyz
+    return replace(true, q=q, dq=dq, gyroscope=(x, y, z + faults.yaw_rate), quaternion_wxyz=quaternion)
+
+
 def main() -> None:
     """Be the robot until stdin ends: with whoever started it."""
-    robot = Robot(sys.argv[1])
+    robot = Robot(sys.argv[1], hung="hung" in sys.argv[2:])
     print(json.dumps(robot.socket.getsockname()[1]), flush=True)
     deadline = time.monotonic()
     while True:
@@ -196,7 +273,7 @@ def main() -> None:
                 line = sys.stdin.readline()
                 if not line:
                     return
-                robot.faults = replace(robot.faults, **json.loads(line))
+                robot.change(json.loads(line))
                 print(json.dumps(robot.status()), flush=True)
             if not ready or time.monotonic() > deadline + PERIOD:
                 break
