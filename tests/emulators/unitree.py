@@ -74,8 +74,8 @@ class UnitreeEmulator:
     ) -> None:
         self._process.communicate(timeout=10.0)  # closes its stdin, on which it ends
 
-    def set(self, **faults: float | bool) -> Status:
-        """Change faults; see `unitree_robot.Faults`."""
+    def set(self, **faults: float | bool | None) -> Status:
+        """Change faults; see `unitree_robot.Faults` and `unitree_robot.Robot.change`."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(faults) + "\n")
         self._process.stdin.flush()

@@ -44,7 +44,6 @@ class Faults:
         delay: s that a state is on its way.
         mute: no states go out.
         stopped_clock: the robot's clock stands still.
-        clock_leap: ms that the robot's clock is ahead of its time, or behind it.
         frozen: every state says what the first one said, with stamps that go on.
         not_finite: one joint angle is NaN.
         angle: of that joint, rad, as its encoder says it; None where it says the truth.
@@ -59,7 +58,6 @@ class Faults:
     delay: float = 0.0
     mute: bool = False
     stopped_clock: bool = False
-    clock_leap: int = 0
     frozen: bool = False
     not_finite: bool = False
     angle: float | None = None
@@ -123,9 +121,11 @@ class Robot:
         self._body.hold(STUCK, self._stuck_at)
 
     def change(self, faults: dict[str, Any]) -> None:
-        """Faults begin or end."""
-        if faults:
-            self.faults, self._effective = replace(self.faults, **faults), None
+        """Faults begin or end. `clock_leap`: ms by which the robot's clock leaps, once."""
+        if not faults:
+            return
+        self._ticks += faults.pop("clock_leap", 0) // 2
+        self.faults, self._effective = replace(self.faults, **faults), None
 
     def receive(self) -> None:
         """Take one packet; answer it where it is a valid command."""
@@ -168,8 +168,7 @@ class Robot:
         self._effective = self._effective or time.monotonic()
         if self.faults.mute or self._random.random() < self.faults.loss:
             return
-        tick = 2 * self._ticks + self.faults.clock_leap
-        measured = replace(_spoilt(self._measured, self.faults), tick=tick)
+        measured = replace(_spoilt(self._measured, self.faults), tick=2 * self._ticks)
         packet = encode_state(self._robot, measured, not self.faults.high_level)
         self._on_their_way.append((time.monotonic() + self.faults.delay, packet, receiver))
 
