@@ -22,19 +22,19 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import JointState
 
-from . import messages, qos
+from . import messages, parsing, qos
 from .diagnostics import Durations, publish_diagnostics, summary
 from .errors import UserError
 from .hardware.spec import load_robot
 from .hardware.state import RobotState
 from .hardware.task import OBSERVATION_SIZE, WalkingTask
-from .messages import StateAssembler
 from .parameters import Parameter, declare
+from .parsing import StateAssembler
 from .responder import Responder, action_source
 from .running import PRIORITY, run_node
 
 WARM_UP = 20  # inferences before the first one that counts
-TOPICS = (messages.JOINT_STATES, messages.IMU, messages.FOOT_CONTACTS)
+TOPICS = (parsing.JOINT_STATES, parsing.IMU, parsing.FOOT_CONTACTS)
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 PARAMETERS = (
@@ -56,7 +56,7 @@ class ControllerNode(LifecycleNode):
         self._active = False
         self._walk: int | None = None  # the one that the last answer belonged to
         self._reset_figures()
-        self._command_publisher = self.create_publisher(JointState, messages.JOINT_COMMANDS, qos.COMMAND)
+        self._command_publisher = self.create_publisher(JointState, parsing.JOINT_COMMANDS, qos.COMMAND)
         for topic in TOPICS:
             kind = messages.MESSAGE_TYPES[topic]
             self.create_subscription(kind, topic, partial(self._on_part, topic), qos.SENSOR)
@@ -129,15 +129,15 @@ class ControllerNode(LifecycleNode):
         if not self._active or self._responder is None:
             return
         begin = time.perf_counter()
-        if topic == messages.JOINT_STATES:
-            walk = messages.walk_of(message)
+        if topic == parsing.JOINT_STATES:
+            walk = parsing.walk_of(message)
             if walk is None:
                 return  # the robot does not walk: without this part the state is never complete
             if walk != self._walk:
                 self._walk = walk
                 self._responder.begin()
         try:
-            stamp, fields = messages.parse_part(self._responder.spec, topic, message)
+            stamp, fields = parsing.parse_part(self._responder.spec, topic, message)
         except UserError as error:
             self._figures["refused"] += 1
             self.get_logger().error(f"{topic}: message ignored: {error}", throttle_duration_sec=1.0)

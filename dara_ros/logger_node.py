@@ -24,7 +24,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from . import messages, qos
+from . import messages, parsing, qos
 from .collection import data_set_info
 from .diagnostics import publish_diagnostics, summary
 from .errors import UserError
@@ -32,8 +32,8 @@ from .hardware.safety import Mode
 from .hardware.spec import load_robot
 from .hardware.state import JointCommand
 from .hardware.task import WalkingTask
-from .messages import SentCommand, StateAssembler
 from .parameters import Parameter, declare
+from .parsing import SentCommand, StateAssembler
 from .policies.dataset_writer import DataSetWriter
 from .running import run_node
 from .transitions import TransitionBuilder
@@ -85,8 +85,8 @@ class LoggerNode(Node):
         # What must be known of a period before its following state comes is asked for first.
         self.create_subscription(String, "robot_node/state", self._on_mode, qos.STATE)
         for topic, callback in (
-            (messages.JOINT_COMMANDS, self._on_command),
-            (messages.SENT_COMMANDS, self._on_sent),
+            (parsing.JOINT_COMMANDS, self._on_command),
+            (parsing.SENT_COMMANDS, self._on_sent),
         ):
             self.create_subscription(JointState, topic, partial(self._parsed, callback), qos.LOGGED_COMMAND)
         for topic, kind in messages.MESSAGE_TYPES.items():
@@ -180,15 +180,15 @@ class LoggerNode(Node):
         self._walking = walking
 
     def _on_part(self, topic: str, message: Any) -> None:
-        state = self._assembler.add(topic, *messages.parse_part(self._spec, topic, message))
+        state = self._assembler.add(topic, *parsing.parse_part(self._spec, topic, message))
         if state is not None:
             self._builder.add_state(state, time.time_ns())
 
     def _on_command(self, message: JointState) -> None:
-        command = messages.parse_command(self._spec, message)
+        command = parsing.parse_command(self._spec, message)
         self._builder.add_command(command)
         self._since_word = 0
-        if self._walking and self.count_publishers(messages.SENT_COMMANDS) == 0:
+        if self._walking and self.count_publishers(parsing.SENT_COMMANDS) == 0:
             self._builder.add_sent(self._as_sent(command))
 
     def _as_sent(self, command: JointCommand) -> SentCommand:
@@ -197,7 +197,7 @@ class LoggerNode(Node):
         return sent
 
     def _on_sent(self, message: JointState) -> None:
-        self._builder.add_sent(messages.parse_sent(self._spec, message))
+        self._builder.add_sent(parsing.parse_sent(self._spec, message))
         self._since_word = 0
 
     # -- services -------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ class LoggerNode(Node):
         """Which of the topics that a row needs nobody publishes while it records."""
         if self._writer is None:
             return ""
-        needed = (*messages.MESSAGE_TYPES, messages.JOINT_COMMANDS)
+        needed = (*messages.MESSAGE_TYPES, parsing.JOINT_COMMANDS)
         missing = [topic for topic in needed if self.count_publishers(topic) == 0]
         return f"no rows while nobody publishes {', '.join(missing)}" if missing else ""
 

@@ -27,7 +27,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from . import messages, qos
+from . import messages, parsing, qos
 from .diagnostics import Durations, publish_diagnostics, summary
 from .errors import UserError
 from .hardware.driver import Driver
@@ -35,8 +35,8 @@ from .hardware.robot import Robot
 from .hardware.safety import Mode, fault
 from .hardware.spec import RobotSpec, load_robot
 from .hardware.state import JointCommand, RobotState
-from .messages import SentCommand
 from .parameters import Parameter, declare
+from .parsing import SentCommand
 from .running import PRIORITY, run_node
 
 REPUBLISH = 0.05  # s of wall clock between two publications of one state while time stands still
@@ -113,12 +113,12 @@ class RobotNode(Node):
             topic: self.create_publisher(kind, topic, qos.SENSOR)
             for topic, kind in messages.MESSAGE_TYPES.items()
         }
-        self._sent_publisher = self.create_publisher(JointState, messages.SENT_COMMANDS, qos.COMMAND)
+        self._sent_publisher = self.create_publisher(JointState, parsing.SENT_COMMANDS, qos.COMMAND)
         self._mode_publisher = self.create_publisher(String, "~/state", qos.STATE)
         self._clock_publisher = (
             self.create_publisher(Clock, "/clock", qos.SENSOR) if self._simulation else None
         )
-        self.create_subscription(JointState, messages.JOINT_COMMANDS, self._on_command, qos.COMMAND)
+        self.create_subscription(JointState, parsing.JOINT_COMMANDS, self._on_command, qos.COMMAND)
         self.create_service(SetBool, "~/enable", self._on_enable)
         services: dict[str, Request] = {"stand": self._stand, "sit": self._sit, "reset": self._reset}
         services |= {"damp": self._damp, "estop": self._estop}
@@ -237,11 +237,11 @@ class RobotNode(Node):
         if self._clock_publisher is not None:
             self._clock_publisher.publish(Clock(clock=messages.stamp_message(state.stamp)))
         walk = self._walk if self._robot.supervisor.mode is Mode.WALKING else None
-        publishers[messages.JOINT_STATES].publish(messages.joint_states_message(self._spec, state, walk))
-        publishers[messages.IMU].publish(messages.imu_message(state))
-        publishers[messages.FOOT_CONTACTS].publish(messages.foot_contacts_message(state))
+        publishers[parsing.JOINT_STATES].publish(messages.joint_states_message(self._spec, state, walk))
+        publishers[parsing.IMU].publish(messages.imu_message(state))
+        publishers[parsing.FOOT_CONTACTS].publish(messages.foot_contacts_message(state))
         if state.position is not None:
-            publishers[messages.ODOM].publish(messages.odometry_message(self._spec, state))
+            publishers[parsing.ODOM].publish(messages.odometry_message(self._spec, state))
         return state
 
     def _publish_mode(self) -> None:
@@ -259,7 +259,7 @@ class RobotNode(Node):
 
     def _on_command(self, message: JointState) -> None:
         try:
-            command = messages.parse_command(self._spec, message)
+            command = parsing.parse_command(self._spec, message)
         except UserError as error:
             self._figures["refused"] += 1
             self.get_logger().error(f"command ignored: {error}", throttle_duration_sec=1.0)

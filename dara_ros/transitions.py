@@ -16,7 +16,7 @@ import numpy as np
 from .hardware.safety import fault
 from .hardware.state import Array, JointCommand, RobotState
 from .hardware.task import ACTION_SIZE, WINDOW, Walk, WalkingTask
-from .messages import SentCommand
+from .parsing import SentCommand
 from .policies.dataset_format import Transition
 
 MOST_RECORDS = 200  # control periods that wait for their missing parts

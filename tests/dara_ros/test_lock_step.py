@@ -16,11 +16,11 @@ from conftest import Nodes, run_nodes
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 
-from dara_ros import messages, qos
+from dara_ros import messages, parsing, qos
 from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.state import RobotState
 from dara_ros.hardware.task import WalkingTask
-from dara_ros.messages import NANO
+from dara_ros.parsing import NANO
 from dara_ros.policies.dataset import DataSet
 from dara_ros.policies.runtime import Policy
 from dara_ros.session import CONTROLLER, LOGGER
@@ -121,7 +121,7 @@ class Listener:
         self.heard: dict[str, dict[int, Any]] = {}
 
     def hear(self, topic: str, message: Any) -> None:
-        if topic == messages.FOOT_CONTACTS:
+        if topic == parsing.FOOT_CONTACTS:
             stamp = int(message.layout.dim[0].label.split("=")[1])
         else:
             stamp = message.header.stamp.sec * NANO + message.header.stamp.nanosec
@@ -130,9 +130,9 @@ class Listener:
     def state(self, stamp: int) -> RobotState:
         """The state as it was published, put together without the code under test."""
         heard = {topic: stamps.get(stamp) for topic, stamps in self.heard.items()}
-        joints, imu = heard[messages.JOINT_STATES], heard[messages.IMU]
+        joints, imu = heard[parsing.JOINT_STATES], heard[parsing.IMU]
         q, w, a = imu.orientation, imu.angular_velocity, imu.linear_acceleration
-        position = heard[messages.ODOM].pose.pose.position
+        position = heard[parsing.ODOM].pose.pose.position
         return RobotState(
             stamp=stamp,
             joint_positions=np.array(joints.position),
@@ -141,7 +141,7 @@ class Listener:
             orientation=np.array([q.x, q.y, q.z, q.w]),
             angular_velocity=np.array([w.x, w.y, w.z]),
             linear_acceleration=np.array([a.x, a.y, a.z]),
-            foot_forces=np.array(heard[messages.FOOT_CONTACTS].data, np.float64),
+            foot_forces=np.array(heard[parsing.FOOT_CONTACTS].data, np.float64),
             position=np.array([position.x, position.y, position.z]),
         )
 
@@ -153,7 +153,7 @@ def listen(domain: int) -> Iterator[Listener]:
     node = rclpy.create_node("listener", context=context, use_global_arguments=False)
     for topic, kind in messages.MESSAGE_TYPES.items():
         node.create_subscription(kind, topic, partial(listener.hear, topic), qos.LOGGED_SENSOR)
-    for topic in (messages.JOINT_COMMANDS, messages.SENT_COMMANDS):
+    for topic in (parsing.JOINT_COMMANDS, parsing.SENT_COMMANDS):
         node.create_subscription(JointState, topic, partial(listener.hear, topic), qos.LOGGED_COMMAND)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
@@ -167,7 +167,7 @@ def listen(domain: int) -> Iterator[Listener]:
     thread = threading.Thread(target=spin)
     thread.start()
     try:
-        topics = (*messages.MESSAGE_TYPES, messages.JOINT_COMMANDS, messages.SENT_COMMANDS)
+        topics = (*messages.MESSAGE_TYPES, parsing.JOINT_COMMANDS, parsing.SENT_COMMANDS)
         while not all(node.count_publishers(topic) for topic in topics):
             threading.Event().wait(0.05)
         threading.Event().wait(0.5)  # the publishers have to find this node, too
@@ -183,7 +183,7 @@ def test_file_holds_what_was_published(
 ) -> None:
     with listen(nodes.domain) as listener:
         nodes.client.restart(1)  # published over and over: the listener has surely met the robot node then
-        while not {messages.JOINT_STATES, messages.ODOM} <= listener.heard.keys():
+        while not {parsing.JOINT_STATES, parsing.ODOM} <= listener.heard.keys():
             threading.Event().wait(0.05)
         ends = walk(nodes, mild_policy, SEEDS, tmp_path / "mild.h5", exploration_noise=0.2)
         ends += walk(nodes, wild_policy, SEEDS, tmp_path / "wild.h5")
@@ -205,7 +205,7 @@ def check_episode(listener: Listener, task: WalkingTask, logged: dict[str, np.nd
     for k, stamp in enumerate(logged["stamp"].tolist()):
         assert stamp == logged["stamp"][0] + k * task.spec.period_ns
         state, following = listener.state(stamp), listener.state(stamp + task.spec.period_ns)
-        asked, sent = (listener.heard[t][stamp] for t in (messages.JOINT_COMMANDS, messages.SENT_COMMANDS))
+        asked, sent = (listener.heard[t][stamp] for t in (parsing.JOINT_COMMANDS, parsing.SENT_COMMANDS))
         np.testing.assert_array_equal(logged["requested_command"][k], asked.position)
         np.testing.assert_array_equal(logged["sent_command"][k], sent.position)
         np.testing.assert_allclose(

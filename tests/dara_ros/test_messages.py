@@ -7,11 +7,11 @@ import pytest
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray
 
-from dara_ros import messages
+from dara_ros import messages, parsing
 from dara_ros.errors import UserError
 from dara_ros.hardware.spec import RobotSpec
 from dara_ros.hardware.state import JointCommand, RobotState
-from dara_ros.messages import FOOT_CONTACTS, IMU, JOINT_STATES, ODOM, SentCommand, StateAssembler
+from dara_ros.parsing import FOOT_CONTACTS, IMU, JOINT_STATES, ODOM, SentCommand, StateAssembler
 
 STAMP = 1_234_567_890_123
 REST = (JOINT_STATES, FOOT_CONTACTS)
@@ -42,7 +42,7 @@ def test_state_comes_back_exactly_from_its_messages(a1: RobotSpec, state_at: Sta
     assembler = StateAssembler(*messages.MESSAGE_TYPES)
     parts = all_messages(a1, sent)
     parts[JOINT_STATES] = shuffled(parts[JOINT_STATES])
-    got = [assembler.add(topic, *messages.parse_part(a1, topic, part)) for topic, part in parts.items()]
+    got = [assembler.add(topic, *parsing.parse_part(a1, topic, part)) for topic, part in parts.items()]
     assert got[:3] == [None] * 3
     for name, value in vars(sent).items():
         np.testing.assert_array_equal(getattr(got[3], name), value, err_msg=name)
@@ -50,15 +50,15 @@ def test_state_comes_back_exactly_from_its_messages(a1: RobotSpec, state_at: Sta
 
 def test_only_a_state_of_a_walk_asks_for_an_answer(a1: RobotSpec, state_at: StateAt) -> None:
     message = messages.joint_states_message(a1, state_at(STAMP))
-    assert messages.walk_of(message) is None
-    assert messages.walk_of(messages.joint_states_message(a1, state_at(STAMP), walk=3)) == 3
+    assert parsing.walk_of(message) is None
+    assert parsing.walk_of(messages.joint_states_message(a1, state_at(STAMP), walk=3)) == 3
     message.header.frame_id = "base_link"  # somebody else's robot node
-    assert messages.walk_of(message) is None
+    assert parsing.walk_of(message) is None
 
 
 def test_commands_go_by_joint_name(a1: RobotSpec) -> None:
     command = JointCommand(STAMP, np.arange(12.0))
-    got = messages.parse_command(a1, shuffled(messages.command_message(a1, command)))
+    got = parsing.parse_command(a1, shuffled(messages.command_message(a1, command)))
     assert got.stamp == STAMP
     np.testing.assert_array_equal(got.positions, command.positions)
 
@@ -66,7 +66,7 @@ def test_commands_go_by_joint_name(a1: RobotSpec) -> None:
 def test_sent_command_says_walk_step_and_whether_in_time(a1: RobotSpec) -> None:
     for in_time in (False, True):
         sent = SentCommand(STAMP, np.arange(12.0), 3, 14, in_time)
-        got = messages.parse_sent(a1, messages.sent_message(a1, sent))
+        got = parsing.parse_sent(a1, messages.sent_message(a1, sent))
         assert (got.stamp, got.walk, got.step, got.in_time) == (STAMP, 3, 14, in_time)
         np.testing.assert_array_equal(got.positions, sent.positions)
 
@@ -74,7 +74,7 @@ def test_sent_command_says_walk_step_and_whether_in_time(a1: RobotSpec) -> None:
 def test_sent_command_of_a_stranger_is_refused(a1: RobotSpec) -> None:
     message = messages.command_message(a1, JointCommand(STAMP, np.zeros(12)))
     with pytest.raises(UserError, match="frame_id"):
-        messages.parse_sent(a1, message)
+        parsing.parse_sent(a1, message)
 
 
 def spoil_missing(message: JointState) -> None:
@@ -102,7 +102,7 @@ def test_joints_that_do_not_match_are_one_line(a1: RobotSpec, spoil: Callable[[J
     message = messages.command_message(a1, JointCommand(STAMP, np.zeros(12)))
     spoil(message)
     with pytest.raises(UserError) as error:
-        messages.parse_command(a1, message)
+        parsing.parse_command(a1, message)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -110,7 +110,7 @@ def feed(
     assembler: StateAssembler, a1: RobotSpec, state: RobotState, *topics: str
 ) -> list[RobotState | None]:
     parts = all_messages(a1, state)
-    return [assembler.add(topic, *messages.parse_part(a1, topic, parts[topic])) for topic in topics]
+    return [assembler.add(topic, *parsing.parse_part(a1, topic, parts[topic])) for topic in topics]
 
 
 def test_assembler_takes_parts_in_any_order_and_between_others(a1: RobotSpec, state_at: StateAt) -> None:
@@ -126,7 +126,7 @@ def test_assembler_counts_what_never_came_and_forgets_it(a1: RobotSpec, state_at
     assembler = StateAssembler(*REST, IMU)
     for stamp in range(100):
         feed(assembler, a1, state_at(stamp), *REST)
-    assert assembler.incomplete == 100 - messages.KEPT_STAMPS
+    assert assembler.incomplete == 100 - parsing.KEPT_STAMPS
     assert feed(assembler, a1, state_at(0), IMU) == [None]  # too late
     assert feed(assembler, a1, state_at(99), IMU)[0].stamp == 99
 
@@ -141,6 +141,6 @@ def test_foot_contacts_without_stamp_go_with_the_next_states(a1: RobotSpec, stat
     assembler = StateAssembler(JOINT_STATES, IMU, FOOT_CONTACTS)
     assert feed(assembler, a1, state_at(1), JOINT_STATES, IMU) == [None, None]
     foreign = Float32MultiArray(data=[1.0, 2.0, 3.0, 4.0])
-    assert assembler.add(FOOT_CONTACTS, *messages.parse_part(a1, FOOT_CONTACTS, foreign)) is None
+    assert assembler.add(FOOT_CONTACTS, *parsing.parse_part(a1, FOOT_CONTACTS, foreign)) is None
     got = feed(assembler, a1, state_at(2), JOINT_STATES, IMU)[1]
     np.testing.assert_array_equal(got.foot_forces, [1.0, 2.0, 3.0, 4.0])

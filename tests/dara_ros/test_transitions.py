@@ -10,7 +10,7 @@ import pytest
 
 from dara_ros.hardware.state import JointCommand, RobotState
 from dara_ros.hardware.task import WINDOW, WalkingTask
-from dara_ros.messages import SentCommand
+from dara_ros.parsing import SentCommand
 from dara_ros.transitions import MOST_RECORDS, Step, TransitionBuilder
 
 StateAt = Callable[[int], RobotState]
