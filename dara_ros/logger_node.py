@@ -28,15 +28,11 @@ from . import messages, parsing, qos
 from .collection import data_set_info
 from .diagnostics import publish_diagnostics, summary
 from .errors import UserError
-from .hardware.safety import Mode
 from .hardware.spec import load_robot
-from .hardware.state import JointCommand
-from .hardware.task import WalkingTask
+from .listening import WalkListener
 from .parameters import Parameter, declare
-from .parsing import SentCommand, StateAssembler
 from .policies.dataset_writer import DataSetWriter
 from .running import run_node
-from .transitions import TransitionBuilder
 
 TICK = 0.05  # s between two looks at what time alone decides
 # In ticks and not in seconds: a node that the machine keeps waiting has its messages still before it.
@@ -66,16 +62,11 @@ class LoggerNode(Node):
         super().__init__("logger_node")
         declare(self, PARAMETERS)
         self._spec = load_robot(self.get_parameter("robot").value)
-        self._task = WalkingTask(self._spec)
-        self._builder = TransitionBuilder(self._task)
-        self._assembler = StateAssembler(*messages.MESSAGE_TYPES)
+        self._listener = WalkListener(self._spec, lambda: self.count_publishers(parsing.SENT_COMMANDS) > 0)
         self._writer: DataSetWriter | None = None
         self._stopping: Future | None = None
         self._since_stop = 0  # ticks since ~/stop was asked
         self._since_word = 0  # ticks since a command came
-        self._walking = False
-        self._walks = 0  # counted by the robot's mode: used only without sent_commands
-        self._steps = 0
         self._figures = {"rows": 0, "episodes": 0, "refused": 0, "refused_rows": 0}
         self._make_interface()
         if self.get_parameter("start").value:
@@ -83,15 +74,13 @@ class LoggerNode(Node):
 
     def _make_interface(self) -> None:
         # What must be known of a period before its following state comes is asked for first.
-        self.create_subscription(String, "robot_node/state", self._on_mode, qos.STATE)
-        for topic, callback in (
-            (parsing.JOINT_COMMANDS, self._on_command),
-            (parsing.SENT_COMMANDS, self._on_sent),
+        for topic, kind, quality in (
+            (parsing.ROBOT_STATE, String, qos.STATE),
+            (parsing.JOINT_COMMANDS, JointState, qos.LOGGED_COMMAND),
+            (parsing.SENT_COMMANDS, JointState, qos.LOGGED_COMMAND),
+            *((topic, kind, qos.LOGGED_SENSOR) for topic, kind in messages.MESSAGE_TYPES.items()),
         ):
-            self.create_subscription(JointState, topic, partial(self._parsed, callback), qos.LOGGED_COMMAND)
-        for topic, kind in messages.MESSAGE_TYPES.items():
-            callback = partial(self._parsed, partial(self._on_part, topic))
-            self.create_subscription(kind, topic, callback, qos.LOGGED_SENSOR)
+            self.create_subscription(kind, topic, partial(self._hear, topic), quality)
         self.create_service(Trigger, "~/start", self._on_start)
         # Its callback waits for messages, whose callbacks must not wait for it.
         self.create_service(Trigger, "~/stop", self._on_stop, callback_group=ReentrantCallbackGroup())
@@ -130,7 +119,7 @@ class LoggerNode(Node):
     def _write_steps(self) -> None:
         """Write what is complete by now."""
         episode_steps = self.get_parameter("episode_steps").value
-        for step in self._builder.take():
+        for step in self._listener.steps():
             if self._writer is None:
                 continue
             try:
@@ -157,48 +146,24 @@ class LoggerNode(Node):
 
         Either takes a while to tell: a walk may be over for everybody but this node.
         """
-        complete = min(self._since_word, self._since_stop) >= STOP_DELAY and not self._builder.waiting
-        goes_on = self._walking and self._since_stop >= STOP_DELAY
+        silent = min(self._since_word, self._since_stop) >= STOP_DELAY
+        complete = silent and not self._listener.builder.waiting
+        goes_on = self._listener.walking and self._since_stop >= STOP_DELAY
         return complete or goes_on or self._since_stop >= STOP_PATIENCE
 
     # -- topics ---------------------------------------------------------------------------------------------
 
-    def _parsed(self, callback: Any, message: Any) -> None:
+    def _hear(self, topic: str, message: Any) -> None:
         """Hand a message on; one that is not what it should be is counted and said, once a second."""
         try:
-            callback(message)
+            self._listener.hear(topic, message, time.time_ns())
         except UserError as error:
             self._figures["refused"] += 1
             self.get_logger().error(f"message ignored: {error}", throttle_duration_sec=1.0)
             return
+        if topic in (parsing.JOINT_COMMANDS, parsing.SENT_COMMANDS):
+            self._since_word = 0
         self._write_steps()
-
-    def _on_mode(self, message: String) -> None:
-        walking = message.data == Mode.WALKING.value
-        if walking and not self._walking:
-            self._walks, self._steps = self._walks + 1, 0
-        self._walking = walking
-
-    def _on_part(self, topic: str, message: Any) -> None:
-        state = self._assembler.add(topic, *parsing.parse_part(self._spec, topic, message))
-        if state is not None:
-            self._builder.add_state(state, time.time_ns())
-
-    def _on_command(self, message: JointState) -> None:
-        command = parsing.parse_command(self._spec, message)
-        self._builder.add_command(command)
-        self._since_word = 0
-        if self._walking and self.count_publishers(parsing.SENT_COMMANDS) == 0:
-            self._builder.add_sent(self._as_sent(command))
-
-    def _as_sent(self, command: JointCommand) -> SentCommand:
-        sent = SentCommand(command.stamp, command.positions, self._walks, self._steps, in_time=True)
-        self._steps += 1
-        return sent
-
-    def _on_sent(self, message: JointState) -> None:
-        self._builder.add_sent(parsing.parse_sent(self._spec, message))
-        self._since_word = 0
 
     # -- services -------------------------------------------------------------------------------------------
 
@@ -239,7 +204,7 @@ class LoggerNode(Node):
             return response
         rows = self._writer.rows_in_episode
         self._writer.discard_episode()
-        self._builder.skip_walk()
+        self._listener.builder.skip_walk()
         response.success, response.message = True, f"{rows} rows discarded"
         return response
 
@@ -250,8 +215,8 @@ class LoggerNode(Node):
         if silence:
             self.get_logger().warning(silence, throttle_duration_sec=10.0)
         figures = {"recording": self._writer is not None, **self._figures}
-        figures |= {"lost": self._builder.lost, "late": self._builder.late}
-        figures["incomplete"] = self._assembler.incomplete
+        figures |= {"lost": self._listener.builder.lost, "late": self._listener.builder.late}
+        figures["incomplete"] = self._listener.assembler.incomplete
         return silence, figures
 
     def _silence(self) -> str:

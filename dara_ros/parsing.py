@@ -19,6 +19,7 @@ from .hardware.state import Array, JointCommand, RobotState
 JOINT_STATES, IMU, FOOT_CONTACTS, ODOM = "joint_states", "imu/data", "foot_contacts", "odom"
 STATE_TOPICS = (JOINT_STATES, IMU, FOOT_CONTACTS, ODOM)
 JOINT_COMMANDS, SENT_COMMANDS = "joint_commands", "sent_commands"
+ROBOT_STATE = "robot_node/state"  # the supervisor's mode
 KEPT_STAMPS = 8  # incomplete states that wait for their missing parts
 NANO = 1_000_000_000
 STAMP_LABEL = "foot stamp="  # of foot_contacts: the type has no header
