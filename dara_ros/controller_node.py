@@ -31,7 +31,7 @@ from .hardware.task import OBSERVATION_SIZE, WalkingTask
 from .parameters import Parameter, declare
 from .parsing import StateAssembler
 from .responder import Responder, action_source
-from .running import PRIORITY, run_node
+from .running import REAL_TIME_PARAMETERS, run_node
 
 WARM_UP = 20  # inferences before the first one that counts
 TOPICS = (parsing.JOINT_STATES, parsing.IMU, parsing.FOOT_CONTACTS)
@@ -42,7 +42,7 @@ PARAMETERS = (
     Parameter("robot", "a1", "robot by name, or its YAML file"),
     Parameter("exploration_noise", 0.0, "standard deviation of Gaussian noise on the action", 0.0, 1.0),
     Parameter("seed", 0, "seed of noise and random actions", 0, 2**31 - 1),
-    PRIORITY,
+    *REAL_TIME_PARAMETERS,
 )
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
+from .real_time import PERMIT_MEMORY, PERMIT_PRIORITY, permit_locked_memory
+
 # Distribution and module of every package, by the extra that installs it; the core has none.
 PACKAGES = {
     "": {
@@ -153,25 +155,27 @@ def _scheduler() -> Check:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REAL_TIME_PRIORITY))
     except OSError:
         limit = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
-        remedy = 'echo "$USER - rtprio 90" | sudo tee /etc/security/limits.d/dara.conf; log in anew'
-        return Check("real time", "SCHED_FIFO", "note", f"not permitted (rtprio limit {limit})", remedy)
+        detail = f"not permitted (rtprio limit {limit})"
+        return Check("real time", "SCHED_FIFO", "note", detail, PERMIT_PRIORITY)
     os.sched_setscheduler(0, before, parameter)
     return Check("real time", "SCHED_FIFO", "ok", f"permitted at priority {REAL_TIME_PRIORITY}")
 
 
 def _memory_lock() -> Check:
-    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
-    if limit == resource.RLIM_INFINITY:
-        return Check("real time", "memlock", "ok", "unlimited")
-    remedy = 'echo "$USER - memlock unlimited" | sudo tee -a /etc/security/limits.d/dara.conf; log in anew'
-    return Check("real time", "memlock", "note", f"limited to {limit / 2**20:.0f} MiB", remedy)
+    before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    try:
+        permit_locked_memory()
+    except OSError as error:
+        return Check("real time", "memlock", "note", str(error.strerror), PERMIT_MEMORY)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, before)
+    return Check("real time", "memlock", "ok", "unlimited")
 
 
 def _affinity() -> Check:
     usable, isolated = len(os.sched_getaffinity(0)), _read(Path("/sys/devices/system/cpu/isolated")).strip()
     if isolated:
         return Check("real time", "cpu affinity", "ok", f"{usable} cores, isolated: {isolated}")
-    remedy = "boot with isolcpus=CORE and start the controller with taskset -c CORE"
+    remedy = "boot with isolcpus=CORE and give robot and controller node the parameter cpus:=CORE"
     return Check("real time", "cpu affinity", "note", f"{usable} cores, none isolated", remedy)
 
 

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -37,7 +37,8 @@ from .hardware.spec import RobotSpec, load_robot
 from .hardware.state import JointCommand, RobotState
 from .parameters import Parameter, declare
 from .parsing import SentCommand
-from .running import PRIORITY, run_node
+from .real_time import Bell, Deadlines
+from .running import REAL_TIME_PARAMETERS, run_node
 
 REPUBLISH = 0.05  # s of wall clock between two publications of one state while time stands still
 MARGIN = 0.1  # of a control period, kept for the motors when waiting for an answer
@@ -54,10 +55,11 @@ PARAMETERS = (
     Parameter("mode", REAL_TIME, f"{REAL_TIME}, or {LOCK_STEP} (simulation only)", read_only=True),
     Parameter("answer_timeout", 1.0, "s that a period waits for its command in lock-step", 0.01, 60.0),
     Parameter("walk_steps", 0, "control periods after which a walk ends by itself; 0: never", 0, 10**9),
-    PRIORITY,
+    *REAL_TIME_PARAMETERS,
 )
 
 
+Result = TypeVar("Result")
 Request = Callable[[], str]
 """Asks the supervisor for something; returns an empty string, or why it is refused."""
 
@@ -72,7 +74,8 @@ class Simulation(Driver, Protocol):
 class RobotNode(Node):
     """Hosts one robot. `run` is the control loop; services and commands come in another thread.
 
-    `_changed` guards everything below it: the loop holds it while it works and lets go while it waits.
+    `_lock` guards everything below it: the loop holds it while it works and lets go while it waits. `_bell`
+    tells the loop that something has changed.
 
     Raises:
         UserError: a parameter is wrong.
@@ -83,7 +86,8 @@ class RobotNode(Node):
         declare(self, PARAMETERS)
         self._spec = load_robot(self._parameter("robot"))
         self._lock_step = self._parameter("mode") == LOCK_STEP
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._bell = Bell()
         if self._parameter("mode") not in (REAL_TIME, LOCK_STEP):
             raise UserError(
                 f"mode '{self._parameter('mode')}' does not exist; use {REAL_TIME} or {LOCK_STEP}"
@@ -103,7 +107,7 @@ class RobotNode(Node):
         self._walk = -1  # number of the current or last walk
         self._steps = 0  # control periods of it
         self._settled = 0  # stamp until which a robot that has just walked is given time to stand still
-        self._deadline = 0.0
+        self._deadlines = Deadlines(self._spec.control_period)
         self._figures = {"ticks": 0, "late": 0, "clamps": 0, "overruns": 0, "commands": 0, "refused": 0}
         self._loop, self._answer, self._jitter = Durations(), Durations(), Durations()
         self._make_interface()
@@ -136,10 +140,10 @@ class RobotNode(Node):
     def run(self, stop: threading.Event) -> None:
         """The control loop, until `stop` is set."""
         period = self._lock_step_period if self._lock_step else self._real_time_period
-        with self._changed:
+        with self._lock:
             self._driver.open()
             self._publish_mode()
-            self._deadline = time.monotonic()
+            self._deadlines.begin(time.monotonic())
             try:
                 while not stop.is_set():
                     period(stop)
@@ -152,7 +156,7 @@ class RobotNode(Node):
             self._driver.damp()
         finally:
             self._driver.close()
-        with self._changed:
+        with self._lock:
             self._robot.supervisor.damp(STOPPED)
             self._publish_mode()
         time.sleep(LAST_WORD)
@@ -162,19 +166,20 @@ class RobotNode(Node):
 
     def _real_time_period(self, stop: threading.Event) -> None:
         begin = time.monotonic()
-        self._jitter.add(1e3 * (begin - self._deadline))
+        self._jitter.add(1e3 * (begin - self._deadlines.at))
         state = self._publish_state()
-        answer_by = self._deadline + (1.0 - MARGIN) * self._spec.control_period
+        answer_by = self._deadlines.at + (1.0 - MARGIN) * self._spec.control_period
         self._wait_for_answer(state, answer_by, stop)
         self._tick(state)
         self._loop.add(1e3 * (time.monotonic() - begin))
-        self._sleep(stop)
+        self._figures["overruns"] += self._deadlines.advance(time.monotonic())
+        self._let_go(self._deadlines.sleep)
 
     def _lock_step_period(self, stop: threading.Event) -> None:
         begin = time.monotonic()
         state = self._publish_state()
         if self._stands_still(state):
-            self._changed.wait(REPUBLISH)
+            self._let_go(partial(self._bell.wait, REPUBLISH))
             return
         self._wait_for_answer(state, begin + self._parameter("answer_timeout"), stop)
         self._tick(state)
@@ -194,7 +199,8 @@ class RobotNode(Node):
             walking = self._robot.supervisor.mode is Mode.WALKING and self._state is state
             if remaining <= 0 or not walking or stop.is_set():
                 return
-            if not self._changed.wait(min(remaining, REPUBLISH)) and self._lock_step:
+            rung = self._let_go(partial(self._bell.wait, min(remaining, REPUBLISH)))
+            if not rung and self._lock_step:
                 self._publish_state()
         self._answer.add(1e3 * (time.monotonic() - begin))
 
@@ -217,16 +223,13 @@ class RobotNode(Node):
                 self._robot.supervisor.enable(False)
         self._publish_mode()
 
-    def _sleep(self, stop: threading.Event) -> None:
-        """Wait for the next deadline; one that was missed is counted, and never caught up in a burst."""
-        period = self._spec.control_period
-        self._deadline += period
-        behind = time.monotonic() - self._deadline
-        if behind > 0:
-            self._figures["overruns"] += 1
-            self._deadline += period * (behind // period + 1)
-        while (remaining := self._deadline - time.monotonic()) > 0 and not stop.is_set():
-            self._changed.wait(remaining)
+    def _let_go(self, wait: Callable[[], Result]) -> Result:
+        """Wait without the lock: now services and commands have their turn."""
+        self._lock.release()
+        try:
+            return wait()
+        finally:
+            self._lock.acquire()
 
     # -- topics ---------------------------------------------------------------------------------------------
 
@@ -264,10 +267,10 @@ class RobotNode(Node):
             self._figures["refused"] += 1
             self.get_logger().error(f"command ignored: {error}", throttle_duration_sec=1.0)
             return
-        with self._changed:
+        with self._lock:
             self._command = command
             self._figures["commands"] += 1
-            self._changed.notify()
+        self._bell.ring()
 
     # -- services: each request returns an empty string, or why it is refused -------------------------------
 
@@ -285,10 +288,10 @@ class RobotNode(Node):
 
     def _make(self, request: Request) -> str:
         """Make a request between two periods of the loop; returns why it is refused."""
-        with self._changed:
+        with self._lock:
             refusal = request()
             self._publish_mode()
-            self._changed.notify()
+        self._bell.ring()
         return refusal
 
     def _stand(self) -> str:

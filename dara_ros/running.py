@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -15,15 +14,18 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from . import real_time
 from .errors import UserError
 from .parameters import Parameter
 
 # Python lets a thread that computes keep the others waiting for 5 ms by default: a quarter of a period.
 THREAD_SWITCH = 0.0005  # s
 
-
-PRIORITY = Parameter(
-    "priority", 0, "SCHED_FIFO priority of all threads; 0: ordinary scheduling", 0, 90, read_only=True
+# Of a node with deadlines; see `real_time.prepare`.
+REAL_TIME_PARAMETERS = (
+    Parameter("priority", 0, "SCHED_FIFO priority of all threads; 0: ordinary", 0, 90, read_only=True),
+    Parameter("lock_memory", False, "keep all memory from being paged out", read_only=True),
+    Parameter("cpus", "", "cores to stay on, as in 1 or 0,1; empty: any", read_only=True),
 )
 
 
@@ -55,12 +57,11 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = make()
+        _prepare(node)
     except (UserError, InvalidParameterTypeException, InvalidParameterValueException) as error:
         print(f"{name}: {error}", file=sys.stderr)
         rclpy.shutdown()
         return 2
-    if node.has_parameter(PRIORITY.name):
-        _prioritise(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     errors: list[Exception] = []
@@ -88,18 +89,14 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
     return 2 if isinstance(errors[0], UserError) else 1
 
 
-def _prioritise(node: Node) -> None:
-    """Real-time scheduling for all threads of this process, as far as the machine permits it."""
-    priority = node.get_parameter(PRIORITY.name).value
-    if priority == 0:
+def _prepare(node: Node) -> None:
+    """Real-time measures for a node that has parameters for them; what is refused becomes a warning."""
+    names = [parameter.name for parameter in REAL_TIME_PARAMETERS]
+    if not all(map(node.has_parameter, names)):
         return
-    try:
-        for thread in os.listdir("/proc/self/task"):  # the middleware's receive the messages
-            os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(priority))
-    except OSError as error:
-        node.get_logger().warning(
-            f"no real-time priority ({error.strerror}); `dara doctor` says what to do about it"
-        )
+    priority, lock_memory, cpus = (node.get_parameter(name).value for name in names)
+    for refusal in real_time.prepare(priority, lock_memory, cpus):
+        node.get_logger().warning(refusal)
 
 
 def _spin(executor: SingleThreadedExecutor, stop: threading.Event, errors: list[Exception]) -> None:
