@@ -15,6 +15,7 @@ import numpy as np
 from .kinematics import leg_height
 from .spec import RobotSpec
 from .state import Array, JointCommand, MotorCommand, RobotState, up_in_body
+from .watch import Watch
 
 
 class Mode(str, Enum):
@@ -75,6 +76,7 @@ class Supervisor:
         self._heard = 0  # its stamp, or that of the state in which the walk began
         self._stamp: int | None = None  # of the last state since the motors were energised
         self._repeats = 0  # states in a row with that same stamp
+        self._watch: Watch | None = None  # since the motors were energised
         self._timeout_ns = round(spec.safety.command_timeout * 1e9)
 
     # -- requests: each returns an empty string, or why it is refused -----------------------------------
@@ -83,7 +85,7 @@ class Supervisor:
         """Stand up, from passive only."""
         if self.mode is not Mode.PASSIVE:
             return f"can stand up only from passive, not from {self.mode.value}"
-        self._stamp, self._repeats = None, 0
+        self._stamp, self._repeats, self._watch = None, 0, None
         self._enter(Mode.STANDING_UP)
         return ""
 
@@ -128,7 +130,7 @@ class Supervisor:
         problem = self._state_fault(state)
         if not problem and self._entered:
             self._entered = False
-            problem = self._begin(state)
+            self._begin(state)
         if not problem and self.mode is Mode.WALKING:
             problem = self._listen(state.stamp, command)
         if problem:
@@ -141,11 +143,13 @@ class Supervisor:
             return self._limited(self._wanted)
         return self._moving(state.stamp)
 
-    def _begin(self, state: RobotState) -> str:
-        """Start what the mode does, in `state`; return why it cannot."""
+    def _begin(self, state: RobotState) -> None:
+        """Start what the mode does, in `state`."""
         if self.mode is Mode.STANDING_UP:
-            return self._begin_standing_up(state)
-        if self.mode is Mode.WALKING:
+            self._target = np.clip(state.joint_positions, self.spec.lower, self.spec.upper)
+            stand, duration = self.spec.stand_pose, self.spec.safety.stand_duration
+            self._move = _Move(self._target, stand, state.stamp, duration)
+        elif self.mode is Mode.WALKING:
             self._wanted, self._heard = self._target, state.stamp
         elif self.mode is Mode.READY:
             # Out of a walk with feet in the air: back to the stand as fast as a foot swings, no faster.
@@ -154,18 +158,6 @@ class Supervisor:
         elif self.mode is Mode.SITTING_DOWN:
             # From the last target, not from the measured pose: that would let go of the robot's weight.
             self._move = _Move(self._target, self.spec.sit_pose, state.stamp, self.spec.safety.sit_duration)
-        return ""
-
-    def _begin_standing_up(self, state: RobotState) -> str:
-        start = np.clip(state.joint_positions, self.spec.lower, self.spec.upper)
-        beyond = np.abs(state.joint_positions - start) > self.spec.safety.max_target_change
-        if beyond.any():
-            joint = int(np.argmax(beyond))
-            name, angle = self.spec.joint_names[joint], state.joint_positions[joint]
-            return f"{name} says {angle:.2f} rad, far outside its limits; check its encoder"
-        self._target = start
-        self._move = _Move(start, self.spec.stand_pose, state.stamp, self.spec.safety.stand_duration)
-        return ""
 
     def _listen(self, stamp: int, command: JointCommand | None) -> str:
         """Take `command` where it is one of this walk and no older than the last; return what is wrong."""
@@ -198,7 +190,12 @@ class Supervisor:
         """Why the robot must be damped in `state`; empty where all is well."""
         if self.mode not in ENERGISED:
             return "" if state.is_finite() else NOT_FINITE
-        return fault(self.spec, state, self.mode is Mode.WALKING) or self._clock_fault(state.stamp)
+        return (
+            fault(self.spec, state, self.mode is Mode.WALKING)
+            or limit_fault(self.spec, state)
+            or self._clock_fault(state.stamp)
+            or self._motion_fault(state)
+        )
 
     def _clock_fault(self, stamp: int) -> str:
         """A robot whose state stands still, or comes in leaps, is walked blindly.
@@ -213,6 +210,12 @@ class Supervisor:
         self._repeats = self._repeats + 1 if stamp == before else 0
         silence = max(stamp - before, self._repeats * self.spec.period_ns)
         return f"no new state for {silence / 1e6:.0f} ms" if silence > self._timeout_ns else ""
+
+    def _motion_fault(self, state: RobotState) -> str:
+        if self._watch is None:
+            self._watch = Watch(self.spec, state)
+            return ""
+        return self._watch.problem(state, self._target)
 
 
 NOT_FINITE = "the robot's state is not finite"
@@ -242,4 +245,20 @@ def fault(spec: RobotSpec, state: RobotState, walking: bool = True) -> str:
         if beyond.any():
             joint = int(np.argmax(beyond))
             return f"{what} of {spec.joint_names[joint]} beyond the spec ({value[joint]:.1f})"
+    return ""
+
+
+def limit_fault(spec: RobotSpec, state: RobotState) -> str:
+    """Why a joint's position must damp an energised robot; empty where it need not. No fall: see `fault`."""
+    positions, safety = state.joint_positions, spec.safety
+    beyond = np.maximum(positions - spec.upper, spec.lower - positions)
+    joint = int(np.argmax(beyond))
+    if beyond[joint] > safety.max_target_change:
+        name, angle = spec.joint_names[joint], positions[joint]
+        return f"{name} says {angle:.2f} rad, far outside its limits; check its encoder"
+    outward = np.where(2.0 * positions > spec.lower + spec.upper, 1.0, -1.0) * state.joint_velocities
+    hits = (beyond > -safety.limit_margin) & (outward > safety.limit_velocity)
+    if hits.any():
+        joint = int(np.argmax(hits))
+        return f"{spec.joint_names[joint]} runs into its limit at {outward[joint]:.1f} rad/s"
     return ""

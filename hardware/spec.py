@@ -16,6 +16,9 @@ ROBOTS = Path(__file__).resolve().parent / "robots"
 LEGS = ("FR", "FL", "RR", "RL")
 LEG_JOINTS = ("hip", "thigh", "calf")
 
+# What a policy does not depend on, and a RobotSpec's hash therefore neither.
+NOT_HASHED = {"safety": {"stuck_change", "stuck_time", "limit_margin", "limit_velocity"}}
+
 Vector3 = tuple[float, float, float]
 
 
@@ -81,7 +84,11 @@ class Gains(Model):
 
 
 class Safety(Model):
-    """The supervisor's limits. tilt rad, height m, times in s, max_target_change rad per control period."""
+    """The supervisor's limits. tilt rad, height m, times in s, max_target_change rad per control period.
+
+    A joint that does not move although its target did, by stuck_change (rad), sticks after stuck_time. One
+    closer than limit_margin (rad) to a limit must not move towards it faster than limit_velocity (rad/s).
+    """
 
     tilt: float = Field(gt=0, lt=np.pi)
     height: PositiveFloat
@@ -90,6 +97,10 @@ class Safety(Model):
     stand_duration: PositiveFloat
     sit_duration: PositiveFloat
     damping: PositiveFloat
+    stuck_change: PositiveFloat
+    stuck_time: PositiveFloat
+    limit_margin: float = Field(ge=0)
+    limit_velocity: PositiveFloat
 
 
 class RobotSpec(Model):
@@ -181,8 +192,8 @@ class RobotSpec(Model):
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over the whole specification: two robots with the same hash are the same robot."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """SHA-256 over all that makes the task: to a policy, two robots with the same hash are the same."""
+        canonical = json.dumps(self.model_dump(mode="json", exclude=NOT_HASHED), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def _array(self, field: str) -> NDArray[np.float64]:

@@ -63,6 +63,15 @@ def test_supervisor_allows_no_more_than_the_motors_can(robot: RobotSpec) -> None
     assert robot.safety.max_target_change <= fastest
 
 
+def test_a1_stays_the_robot_that_the_shipped_policies_were_trained_for() -> None:
+    assert load_robot("a1").hash == "f2d3f6820d7e7ba0e67926776364b51f7fff56fae01993fb0987c6c3f1c0cb95"
+
+
+def test_what_a_policy_does_not_depend_on_is_not_hashed(content: dict[str, Any]) -> None:
+    content["safety"]["stuck_time"] = 0.5
+    assert RobotSpec(**content).hash == load_robot("a1").hash
+
+
 def test_hash_tells_robots_apart(content: dict[str, Any]) -> None:
     hashes = {load_robot(name).hash for name in robot_names()}
     assert len(hashes) == 3

@@ -32,7 +32,9 @@ class Bench:
         decision = self.supervisor.step(replace(self.state, **changes), command)
         energised = decision.mode in ENERGISED
         positions = decision.motors.positions if energised else self.state.joint_positions
-        self.state = replace(self.state, stamp=self.state.stamp + PERIOD, joint_positions=positions)
+        stamp = self.state.stamp + PERIOD
+        sway = 1e-3 * np.array([np.sin(stamp), np.cos(stamp), 0.0])  # an IMU is never still
+        self.state = replace(self.state, stamp=stamp, joint_positions=positions, angular_velocity=sway)
         return decision
 
     def answer(self, positions: np.ndarray | None = None) -> JointCommand:
@@ -250,9 +252,10 @@ def test_targets_change_by_no_more_than_the_limit_per_step(bench: Bench) -> None
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_targets_stay_within_the_joint_limits(bench: Bench, sign: int) -> None:
     bench.bring_to(Mode.WALKING)
-    for _ in range(20):
+    for step in range(10):  # after the eleventh, joints that do not follow count as stuck
         # The robot does not follow: a low base would end the walk.
-        decision = bench.step(bench.answer(np.full(12, 100.0 * sign)), joint_positions=bench.spec.stand_pose)
+        measured = bench.spec.stand_pose + 1e-4 * step
+        decision = bench.step(bench.answer(np.full(12, 100.0 * sign)), joint_positions=measured)
         assert decision.mode is Mode.WALKING and decision.clamped
     limit = bench.spec.upper if sign > 0 else bench.spec.lower
     np.testing.assert_array_equal(decision.motors.positions, limit)
@@ -465,6 +468,141 @@ def test_time_may_pass_or_go_back_while_passive(bench: Bench) -> None:
     bench.state = replace(bench.state, stamp=10**12)
     bench.supervisor.stand()
     assert bench.step().mode is Mode.STANDING_UP
+
+
+# -- motion that does not fit the targets ---------------------------------------------------------------
+
+
+def swing(spec: RobotSpec, step: int) -> np.ndarray:
+    """Targets of thighs and calves that go to and fro around the stand in eleven periods."""
+    return spec.stand_pose + 0.3 * np.sin(2 * np.pi * step / 11) * np.tile([0.0, 1.0, 1.0], 4)
+
+
+def follow(bench: Bench, steps: int, **frozen: object) -> int:
+    """Swing with these readings frozen; after how many steps the motors are damped, or `steps`."""
+    for step in range(steps):
+        if bench.step(bench.answer(swing(bench.spec, step)), **frozen).mode is Mode.DAMPED:
+            return step
+    return steps
+
+
+def test_swinging_joints_that_follow_are_no_fault(bench: Bench) -> None:
+    assert follow(bench.bring_to(Mode.WALKING), 200) == 200
+
+
+ENCODERS = ("joint_positions", "joint_velocities", "joint_torques")
+INERTIAL = ("orientation", "angular_velocity", "linear_acceleration")
+
+
+@pytest.mark.parametrize(("sensor", "fields"), [("encoders", ENCODERS), ("IMU", INERTIAL)])
+def test_readings_that_freeze_under_fresh_stamps_damp_after_100_ms(
+    bench: Bench, sensor: str, fields: tuple[str, ...]
+) -> None:
+    bench.bring_to(Mode.WALKING)
+    follow(bench, 3)
+    frozen = {field: getattr(bench.state, field) for field in fields}
+    bench.step(bench.answer(swing(bench.spec, 3)), **frozen)  # the last true reading
+    assert follow(bench, 20, **frozen) == 5  # 20, 40, ... 120 ms later
+    assert bench.supervisor.reason == f"no new reading of the {sensor} for 120 ms"
+
+
+@pytest.mark.parametrize("mode", [Mode.STANDING_UP, Mode.SITTING_DOWN])
+def test_readings_that_freeze_during_a_move_damp(bench: Bench, mode: Mode) -> None:
+    bench.bring_to(mode)
+    frozen = {field: getattr(bench.state, field) for field in ENCODERS}
+    modes = [bench.step(**frozen).mode for _ in range(8)]
+    assert modes[5] is mode and modes[7] is Mode.DAMPED
+
+
+def test_a_robot_without_noise_may_stand_still_for_ever(bench: Bench) -> None:
+    bench.bring_to(Mode.READY)
+    still = {field: getattr(bench.state, field) for field in (*ENCODERS, *INERTIAL)}
+    for _ in range(100):
+        assert bench.step(**still).mode is Mode.READY
+    bench.supervisor.enable(True)
+    assert bench.step(bench.answer(), **still).mode is Mode.WALKING
+    assert follow(bench, 50) == 50
+
+
+@pytest.mark.parametrize("joint", [1, 5, 11])
+def test_a_joint_that_sticks_damps(bench: Bench, joint: int) -> None:
+    bench.bring_to(Mode.WALKING)
+    follow(bench, 12)
+    stuck = bench.state.joint_positions[joint]
+    for step in range(12, 100):
+        positions = bench.state.joint_positions.copy()
+        positions[joint] = stuck + 0.002 * (-1) ** step  # an encoder is noisy
+        decision = bench.step(bench.answer(swing(bench.spec, step)), joint_positions=positions)
+        if decision.mode is Mode.DAMPED:
+            break
+    # It may rest while its target is close, but 0.2 s in which the target is not are too many.
+    assert 12 + 10 < step < 12 + 30
+    assert (
+        bench.supervisor.reason == f"{bench.spec.joint_names[joint]} sticks: it ignored its target for 220 ms"
+    )
+
+
+def test_a_joint_that_sticks_damps_while_standing_up(bench: Bench) -> None:
+    bench.bring_to(Mode.STANDING_UP)
+    for _ in range(50):
+        positions = bench.state.joint_positions.copy()
+        positions[5] = bench.spec.sit_pose[5]
+        if bench.step(joint_positions=positions).mode is Mode.DAMPED:
+            break
+    assert bench.supervisor.reason.startswith("FL_calf_joint sticks")
+
+
+def test_a_joint_under_load_rests_beside_its_target(bench: Bench) -> None:
+    bench.bring_to(Mode.READY)
+    sagged = bench.spec.stand_pose + np.tile([0.0, 0.3, -0.3], 4)
+    for _ in range(100):
+        assert bench.step(joint_positions=sagged).mode is Mode.READY
+
+
+def test_a_joint_that_is_not_told_to_move_may_rest(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    for step in range(100):
+        wanted = bench.spec.stand_pose + 0.07 * (-1) ** step
+        still = bench.spec.stand_pose + 1e-4 * (step % 2)
+        assert bench.step(bench.answer(wanted), joint_positions=still).mode is Mode.WALKING
+
+
+# -- joint limits ---------------------------------------------------------------------------------------
+
+
+def at_limit(spec: RobotSpec, joint: int, side: int, inside: float, speed: float) -> dict[str, np.ndarray]:
+    """A joint that is `inside` (rad) its upper (side 1) or lower limit, and moves outward at `speed`."""
+    positions, velocities = spec.stand_pose.copy(), np.zeros(12)
+    positions[joint] = spec.upper[joint] - inside if side > 0 else spec.lower[joint] + inside
+    velocities[joint] = side * speed
+    return {"joint_positions": positions, "joint_velocities": velocities}
+
+
+@pytest.mark.parametrize("mode", ENERGISED)
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize(("joint", "name"), [(0, "FR_hip_joint"), (11, "RL_calf_joint")])
+def test_a_joint_that_runs_into_its_limit_damps(
+    bench: Bench, mode: Mode, side: int, joint: int, name: str
+) -> None:
+    bench.bring_to(mode)
+    for inside, speed in ((0.03, 20.0), (0.01, 0.9), (-0.1, -20.0)):  # not there yet, slow, on its way back
+        assert bench.step(bench.answer(), **at_limit(bench.spec, joint, side, inside, speed)).mode is mode
+    assert bench.step(bench.answer(), **at_limit(bench.spec, joint, side, 0.01, 1.1)).mode is Mode.DAMPED
+    assert bench.supervisor.reason == f"{name} runs into its limit at 1.1 rad/s"
+
+
+@pytest.mark.parametrize("mode", ENERGISED)
+def test_an_encoder_that_leaves_the_limits_damps_in_every_energised_mode(bench: Bench, mode: Mode) -> None:
+    bench.bring_to(mode)
+    assert bench.step(bench.answer(), **at_limit(bench.spec, 2, 1, -0.51, 0.0)).mode is Mode.DAMPED
+    assert (
+        bench.supervisor.reason == "FR_calf_joint says -0.41 rad, far outside its limits; check its encoder"
+    )
+
+
+def test_what_only_the_supervisor_sees_is_no_fall(a1: RobotSpec, standing: Standing) -> None:
+    """The fault of a state is part of the task, which shipped policies and data sets know."""
+    assert fault(a1, standing(**at_limit(a1, 0, 1, 0.01, 5.0))) == ""
 
 
 # -- the robot behind its supervisor --------------------------------------------------------------------

@@ -1,0 +1,81 @@
+"""What only one control period after the other can tell: readings that freeze, a joint that sticks.
+
+Beside `safety.fault`, which sees one state, and which decides what a fall is: what is found here damps the
+robot as well, but ends no episode of a data set as a failure.
+"""
+
+import numpy as np
+
+from .spec import RobotSpec
+from .state import Array, RobotState
+
+STILL = 0.02  # rad; ten standard deviations of an encoder's noise are no motion
+SLOW = 0.5  # rad/s, likewise
+
+
+class Watch:
+    """Compares what an energised robot measures with what its motors were told, period by period.
+
+    Args:
+        state: the one in which the motors are energised.
+    """
+
+    def __init__(self, spec: RobotSpec, state: RobotState) -> None:
+        self._spec = spec
+        self._state = state
+        self._target = state.joint_positions
+        self._frozen = {"encoders": 0, "IMU": 0}  # periods that moved targets but no reading
+        self._rest = self._target, self._target  # where each joint rested last, and its target then
+        self._missed = np.zeros(
+            len(self._target), int
+        )  # periods since in which it should have moved
+
+    def problem(self, state: RobotState, target: Array) -> str:
+        """Why the robot must be damped, one line; empty where all is well.
+
+        Args:
+            target: (12,) rad, what the motors held in the period that ends with `state`.
+        """
+        problem = self._frozen_readings(state, target) or self._stuck_joint(state, target)
+        self._state, self._target = state, target
+        return problem
+
+    def _frozen_readings(self, state: RobotState, target: Array) -> str:
+        """Stamps that go on do not prove that anybody measures.
+
+        Noise makes two equal readings of a real robot impossible; one simulated without noise may stand
+        still for ever, so only periods in which it was told to move count.
+        """
+        told_to_move = bool((target != self._target).any())
+        for sensor, before, now in zip(self._frozen, _readings(self._state), _readings(state), strict=True):
+            same = bool((before == now).all())
+            self._frozen[sensor] = self._frozen[sensor] + told_to_move if same else 0
+            frozen = self._frozen[sensor] * self._spec.control_period
+            if frozen > self._spec.safety.command_timeout:
+                return f"no new reading of the {sensor} for {1e3 * frozen:.0f} ms"
+        return ""
+
+    def _stuck_joint(self, state: RobotState, target: Array) -> str:
+        """A joint that rests while its target goes elsewhere, and there stays or comes back again and again.
+
+        The target is compared with what it was when the joint came to rest, not with the joint: one that
+        bears the robot's weight rests beside its target, and that is no fault.
+        """
+        safety, (position, aim) = self._spec.safety, self._rest
+        resting = np.abs(state.joint_positions - position) <= STILL
+        resting &= np.abs(state.joint_velocities) <= SLOW
+        self._rest = np.where(resting, position, state.joint_positions), np.where(resting, aim, target)
+        missed = self._missed + (np.abs(target - aim) > safety.stuck_change)
+        self._missed = np.where(resting, missed, 0)
+        joint = int(np.argmax(self._missed))
+        stuck = self._missed[joint] * self._spec.control_period
+        if stuck <= safety.stuck_time:
+            return ""
+        return f"{self._spec.joint_names[joint]} sticks: it ignored its target for {1e3 * stuck:.0f} ms"
+
+
+def _readings(state: RobotState) -> tuple[Array, Array]:
+    """What the encoders and what the IMU say."""
+    encoders = (state.joint_positions, state.joint_velocities, state.joint_torques)
+    imu = (state.orientation, state.angular_velocity, state.linear_acceleration)
+    return np.concatenate(encoders), np.concatenate(imu)
