@@ -23,9 +23,10 @@ from dara_ros.hardware.robot import Robot
 from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import RobotSpec, load_robot
 from dara_ros.hardware.state import MotorCommand
-from dara_ros.hardware.unitree import udp_driver
+from dara_ros.hardware.unitree import low_level
+from dara_ros.hardware.unitree.low_level import low_command
 from dara_ros.hardware.unitree.state_buffer import StateBuffer
-from dara_ros.hardware.unitree.udp_driver import UnitreeUdpDriver, low_command, unitree_a1, unitree_go1
+from dara_ros.hardware.unitree.udp_driver import UnitreeUdpDriver, unitree_a1, unitree_go1
 from dara_ros.hardware.unitree.wire import A1, LowState, decode_state, encode_command
 
 MS = 1_000_000
@@ -112,7 +113,7 @@ def test_what_the_supervisor_lets_through_is_what_is_asked_of_the_motors(a1: Rob
 
 
 def test_what_cannot_be_reached_is_said_in_a_line(a1: RobotSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(udp_driver, "OPEN_TIMEOUT", 0.1)
+    monkeypatch.setattr(low_level, "OPEN_TIMEOUT", 0.1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
         deaf.bind(("127.0.0.1", 0))
         driver = UnitreeUdpDriver(a1, deaf.getsockname(), local_port=0)
@@ -253,7 +254,7 @@ def test_a_control_loop_that_hangs_is_damped_and_stays_so(emulator: UnitreeEmula
 def test_a_robot_in_high_level_mode_is_told_so(
     emulator: UnitreeEmulator, robot: Robot, a1: RobotSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(udp_driver, "OPEN_TIMEOUT", 0.2)
+    monkeypatch.setattr(low_level, "OPEN_TIMEOUT", 0.2)
     emulator.set(high_level=True)
     driver = UnitreeUdpDriver(a1, emulator.address, local_port=0)
     with pytest.raises(UserError, match=r"packets refused, the last: header ee .*low-level mode"):
