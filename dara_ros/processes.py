@@ -27,20 +27,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
+from .network import LOCALHOST, middleware_environment
+
 Parameter = bool | int | float | str
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 ORPHAN_POLL = 0.5  # s between two looks at whether the parent still lives
 ORPHAN_GRACE = 10.0  # s that an orphan has to shut down by itself
 LAST_DOMAIN = 101  # above, DDS ports reach into Linux's ephemeral ones
-
-
-# Quick discovery; and no shared memory: it is no faster, and a killed process leaves it behind in /dev/shm.
-MIDDLEWARE = {
-    "FASTRTPS_DEFAULT_PROFILES_FILE": str(Path(__file__).resolve().parent / "fastdds.xml"),
-    "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
-}
-LOOPBACK = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 
 class NodeDied(Exception):  # noqa: N818 (says what happened)
@@ -77,7 +71,7 @@ class Processes:
         logs: folder of the log files, NAME.log each.
         domain_id: ROS_DOMAIN_ID of the nodes; None leaves the environment's.
         namespace: ROS namespace of every node.
-        loopback: keep discovery and data on this machine.
+        loopback: keep discovery and data on this machine; else what the environment says counts.
     """
 
     def __init__(
@@ -86,7 +80,7 @@ class Processes:
         self.logs = Path(logs)
         self.namespace = namespace
         self.nodes: dict[str, NodeProcess] = {}
-        self._environment = os.environ | middleware_environment(loopback)
+        self._environment = os.environ | middleware_environment(LOCALHOST if loopback else None)
         if domain_id is not None:
             self._environment["ROS_DOMAIN_ID"] = str(domain_id)
 
@@ -142,12 +136,6 @@ class Processes:
         statuses = {name: node.process.wait() for name, node in self.nodes.items()}
         self.nodes.clear()
         return statuses
-
-
-def middleware_environment(loopback: bool) -> dict[str, str]:
-    """Environment variables for a ROS process of ours; a middleware set up by the user stays as it is."""
-    chosen = {name: os.environ.get(name, value) for name, value in MIDDLEWARE.items()}
-    return chosen | (LOOPBACK if loopback else {})
 
 
 def ros_arguments(parameters: Mapping[str, Parameter], namespace: str = "") -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from . import real_time
 from .errors import UserError
+from .network import middleware_environment
 from .parameters import Parameter
 
 # Python lets a thread that computes keep the others waiting for 5 ms by default: a quarter of a period.
@@ -54,13 +56,14 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     sys.setswitchinterval(THREAD_SWITCH)
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
+        os.environ.update(middleware_environment(middleware=rclpy.get_rmw_implementation_identifier()))
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
         _prepare(node)
     except (UserError, InvalidParameterTypeException, InvalidParameterValueException) as error:
         print(f"{name}: {error}", file=sys.stderr)
-        rclpy.shutdown()
+        rclpy.try_shutdown()
         return 2
     executor = SingleThreadedExecutor()
     executor.add_node(node)

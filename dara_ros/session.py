@@ -37,7 +37,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from .hardware.safety import Mode
-from .processes import middleware_environment
+from .network import LOCALHOST, middleware_environment
 
 ROBOT, CONTROLLER, LOGGER, OFFLINE = "robot_node", "controller_node", "logger_node", "offline_node"
 LATCHED = QoSProfile(
@@ -61,7 +61,7 @@ class RobotClient:
     Args:
         domain_id: ROS_DOMAIN_ID; None takes the environment's.
         namespace: where the nodes live.
-        loopback: keep discovery on this machine, as `Processes` does for the nodes.
+        loopback: keep discovery on this machine, as `Processes` does; else what the environment says.
         check: called about five times a second while waiting; raises where waiting is hopeless, as
             `Processes.check` does when a node has died.
     """
@@ -73,7 +73,8 @@ class RobotClient:
         loopback: bool = True,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        os.environ.update(middleware_environment(loopback))  # the middleware reads it when a context begins
+        # The middleware reads it when a context begins.
+        os.environ.update(middleware_environment(LOCALHOST if loopback else None))
         self._check = check
         self._prefix = f"/{namespace.strip('/')}" if namespace else ""
         self._context = rclpy.Context()

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from dara_ros.processes import free_domain_id, middleware_environment
+from dara_ros.network import LOCALHOST, middleware_environment
+from dara_ros.processes import free_domain_id
 
 MARK = "DARA_TEST_SESSION"  # in the environment of every process that descends from this one
 SERVANTS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")  # they end with this process
 PATIENCE = 5.0  # s that a process may take to end after its test
 
 # Before any test module is imported: rclpy reads these when a context starts, children inherit them.
-os.environ |= middleware_environment(loopback=True)
+os.environ |= middleware_environment(LOCALHOST)
 os.environ |= {"ROS_DOMAIN_ID": str(free_domain_id()), MARK: uuid.uuid4().hex}
 # A shell that starts the tests in the background has them ignore SIGINT, and the children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -129,11 +129,11 @@ class Launched:
     """A launch file that runs, and a client in its domain."""
 
     def __init__(self, folder: Path, name: str, *arguments: str) -> None:
-        from dara_ros.processes import free_domain_id, middleware_environment
+        from dara_ros.processes import free_domain_id
         from dara_ros.session import RobotClient
 
         domain = free_domain_id()
-        environment = os.environ | middleware_environment(True) | {"ROS_DOMAIN_ID": str(domain)}
+        environment = os.environ | {"ROS_DOMAIN_ID": str(domain)}
         self.log = folder / "launch.log"
         with open(self.log, "wb") as output:
             self.process = subprocess.Popen(
