@@ -64,6 +64,10 @@ Request = Callable[[], str]
 """Asks the supervisor for something; returns an empty string, or why it is refused."""
 
 
+Connect = Callable[[str, RobotSpec, str, int], Driver]
+"""Makes a driver, as `make_driver` does: its name, the robot, and a simulation's world and seed."""
+
+
 class Simulation(Driver, Protocol):
     """What a simulated robot can do beyond a Driver."""
 
@@ -77,11 +81,14 @@ class RobotNode(Node):
     `_lock` guards everything below it: the loop holds it while it works and lets go while it waits. `_bell`
     tells the loop that something has changed.
 
+    Args:
+        connect: what makes its driver; None: `make_driver`.
+
     Raises:
         UserError: a parameter is wrong.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, connect: Connect | None = None) -> None:
         super().__init__("robot_node")
         declare(self, PARAMETERS)
         self._spec = load_robot(self._parameter("robot"))
@@ -92,7 +99,7 @@ class RobotNode(Node):
             raise UserError(
                 f"mode '{self._parameter('mode')}' does not exist; use {REAL_TIME} or {LOCK_STEP}"
             )
-        self._driver = make_driver(
+        self._driver = (connect or make_driver)(
             self._parameter("driver"), self._spec, self._parameter("world"), self._parameter("seed")
         )
         self._simulation = cast(Simulation, self._driver) if hasattr(self._driver, "restart") else None
@@ -268,6 +275,10 @@ class RobotNode(Node):
             self.get_logger().error(f"command ignored: {error}", throttle_duration_sec=1.0)
             return
         with self._lock:
+            if not self._is_holders(message):
+                return
+            if command is None:
+                return
             self._command = command
             self._figures["commands"] += 1
         self._bell.ring()

@@ -1,0 +1,125 @@
+"""Lateness of the control loop beside a bare sleep's: 50, 200, 500 Hz, idle and loaded, real time or not.
+
+The robot node's loop and the sleep take turns of two seconds, so that whatever else the machine does hits
+them alike. A period is missed when it has not ended by the next deadline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from dara_ros.bench import machine, paced
+from dara_ros.hardware.spec import ROBOTS
+from dara_ros.network import LOCALHOST, middleware_environment
+from dara_ros.processes import free_domain_id
+
+RATES = (50, 200, 500)
+IDLE, BUSY = "idle", "busy"
+PLAIN, REAL_TIME = "plain", "real_time"
+SLICE = 2.0  # s of each turn
+
+
+def measure(rate: int, load: str, measures: str, seconds: float) -> dict[str, Any]:
+    """One row: the figures of the loop and of the bare sleep, each over `seconds`.
+
+    Args:
+        rate: Hz.
+        load: IDLE, or BUSY: a process on every core that computes all the time.
+        measures: PLAIN, or REAL_TIME: SCHED_FIFO and locked memory, for both.
+
+    Returns:
+        For "loop" and "sleep": periods, late_ms_{p50,p99,p99.9,max}, missed.
+    """
+    slices = max(1, round(seconds / SLICE))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        robot = _robot(Path(folder), rate)
+        processes = {}
+        for kind in (paced.LOOP, paced.SLEEP):
+            job = paced.Job(kind, str(robot), measures == REAL_TIME, slices, seconds / slices)
+            processes[kind] = running.enter_context(_process(paced.start(job)))
+        for process in processes.values():
+            _line(process)
+        if load == BUSY:
+            for _ in os.sched_getaffinity(0):
+                running.enter_context(_process([sys.executable, "-c", "while True: pass"]))
+        first = time.monotonic() + 0.5
+        for turn, process in enumerate(processes.values()):
+            assert process.stdin is not None
+            process.stdin.write(f"{first + turn * seconds / slices}\n")
+            process.stdin.flush()
+        return {kind: json.loads(_line(process)) for kind, process in processes.items()}
+
+
+def _robot(folder: Path, rate: int) -> Path:
+    """The A1 with another control period."""
+    text = (ROBOTS / "a1.yaml").read_text()
+    path = folder / "robot.yaml"
+    path.write_text(re.sub(r"^control_period: [\d.]+", f"control_period: {1.0 / rate}", text, flags=re.M))
+    return path
+
+
+@contextmanager
+def _process(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that does not outlive its context."""
+    environment = os.environ | middleware_environment(LOCALHOST) | {"ROS_DOMAIN_ID": str(free_domain_id())}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"a measuring process ended with status {process.wait()}")
+    return line
+
+
+def _text(row: dict[str, Any], kind: str) -> str:
+    figures = row[kind]
+    lateness = "".join(f"{figures[f'late_ms_{name}']:9.3f}" for name in ("p50", "p99", "p99.9", "max"))
+    head = f"{row['rate']:4d} Hz  {row['load']:4s}  {row['measures']:9s}  {kind:5s}"
+    return f"{head}{lateness}{figures['missed']:8d} of {figures['periods']}"
+
+
+def main() -> None:
+    """Print a row for every combination."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each row, for the loop and the sleep")
+    parser.add_argument("--rates", type=int, nargs="+", default=RATES, metavar="HZ")
+    parser.add_argument("--loads", nargs="+", default=(IDLE, BUSY), choices=(IDLE, BUSY))
+    parser.add_argument("--measures", nargs="+", default=(PLAIN, REAL_TIME), choices=(PLAIN, REAL_TIME))
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    if not chosen.json:
+        print(machine())
+        head = "".join(f"{name:>9s}" for name in ("p50", "p99", "p99.9", "max"))
+        print(f"{'lateness, ms':32s}{head}  missed periods")
+    rows = []
+    for rate, load, measures in product(chosen.rates, chosen.loads, chosen.measures):
+        row = {"rate": rate, "load": load, "measures": measures}
+        rows.append(row | measure(rate, load, measures, chosen.seconds))
+        if not chosen.json:
+            print("\n".join(_text(rows[-1], kind) for kind in (paced.LOOP, paced.SLEEP)), flush=True)
+    if chosen.json:
+        print(json.dumps({"machine": machine(), "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
