@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := train,sim,behaviours,ros,test,dev
+EXTRAS := train,sim,behaviours,ros,unitree,test,dev
+MESSAGES := hardware/unitree/messages
 
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup unitree-messages demo test lint format bench clean
 
 setup: $(STAMP)
 
-$(STAMP): setup.py constraints.txt
+$(STAMP): setup.py constraints.txt $(wildcard $(MESSAGES)/*.py $(MESSAGES)/*/msg/*.msg)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "dara_ros needs Python 3.10 or newer; name one: make setup PYTHON=python3.11" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -17,7 +18,12 @@ $(STAMP): setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'installing into $(VENV): some minutes, once'
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt
+	@# without a compiler there is no driver of the Go2, and its tests skip
+	$(BIN)/python -m dara_ros.$(subst /,.,$(MESSAGES)).build || test $$? = 2
 	@touch $@
+
+unitree-messages: setup
+	$(BIN)/python -m dara_ros.$(subst /,.,$(MESSAGES)).build
 
 demo: setup
 	$(BIN)/dara demo

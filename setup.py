@@ -22,6 +22,7 @@ EXTRAS = {
         "ros-jazzy-lifecycle-msgs>=2.0,<3",
         "ros-jazzy-rosgraph-msgs>=2.0,<3",
     ],
+    "unitree": ["catkin-pkg>=0.5"],  # with [ros]'s rosidl generators: `make unitree-messages`
     "test": [
         "pytest>=7",
         "pytest-timeout>=2",
@@ -72,6 +73,7 @@ setup(
     package_data={
         "dara_ros": ["*.xml", "py.typed"],
         "dara_ros.hardware": ["robots/*.yaml"],
+        "dara_ros.hardware.unitree.messages": ["*/package.xml", "*/msg/*.msg"],
         "dara_ros.sim": ["worlds/*.yaml", "behaviours/*"],
     },
     data_files=data_files(),
@@ -87,7 +89,7 @@ setup(
     ],
     extras_require={
         **EXTRAS,
-        "all": [r for name in ("train", "sim", "behaviours", "ros") for r in EXTRAS[name]],
+        "all": [r for name in ("train", "sim", "behaviours", "ros", "unitree") for r in EXTRAS[name]],
     },
     entry_points={
         "console_scripts": [
@@ -95,8 +97,9 @@ setup(
             *(f"{node} = dara_ros.{node}:main" for node in NODES),
         ],
         "dara_ros.drivers": [
-            f"unitree_{robot} = dara_ros.hardware.unitree.udp_driver:unitree_{robot}"
-            for robot in ("a1", "go1")
+            "unitree_a1 = dara_ros.hardware.unitree.udp_driver:unitree_a1",
+            "unitree_go1 = dara_ros.hardware.unitree.udp_driver:unitree_go1",
+            "unitree_go2 = dara_ros.hardware.unitree.go2_driver:unitree_go2",
         ],
     },
 )
