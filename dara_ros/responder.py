@@ -41,6 +41,9 @@ class Responder:
         if self._last is not None and state.stamp == self._last[2].stamp:
             self.repeated += 1
             return self._last[2]
+        if not state.is_finite():  # the task's trigonometry is undefined there
+            self.not_finite += 1
+            return None
         walk = self._walk_at(state)
         action = self._decide(self._task.observation(walk, state))
         if action is None:

@@ -166,7 +166,7 @@ class Supervisor:
                 return "a command is not finite"
             self._wanted, self._heard = command.positions, command.stamp
         age = stamp - self._heard
-        return f"no command for {age / 1e6:.0f} ms" if age > self._timeout_ns else ""
+        return f"no command for {age / 1e6:.0f} ms" if age >= self._timeout_ns else ""
 
     def _moving(self, stamp: int) -> Decision:
         decision = self._limited(self._move.target(stamp))
@@ -209,7 +209,7 @@ class Supervisor:
             return "the robot's clock went back"
         self._repeats = self._repeats + 1 if stamp == before else 0
         silence = max(stamp - before, self._repeats * self.spec.period_ns)
-        return f"no new state for {silence / 1e6:.0f} ms" if silence > self._timeout_ns else ""
+        return f"no new state for {silence / 1e6:.0f} ms" if silence >= self._timeout_ns else ""
 
     def _motion_fault(self, state: RobotState) -> str:
         if self._watch is None:

@@ -22,13 +22,12 @@ class Watch:
 
     def __init__(self, spec: RobotSpec, state: RobotState) -> None:
         self._spec = spec
+        self._timeout_ns = round(spec.safety.command_timeout * 1e9)
         self._state = state
         self._target = state.joint_positions
         self._frozen = {"encoders": 0, "IMU": 0}  # periods that moved targets but no reading
         self._rest = self._target, self._target  # where each joint rested last, and its target then
-        self._missed = np.zeros(
-            len(self._target), int
-        )  # periods since in which it should have moved
+        self._missed = np.zeros(len(self._target), int)  # periods since in which it should have moved
 
     def problem(self, state: RobotState, target: Array) -> str:
         """Why the robot must be damped, one line; empty where all is well.
@@ -50,9 +49,9 @@ class Watch:
         for sensor, before, now in zip(self._frozen, _readings(self._state), _readings(state), strict=True):
             same = bool((before == now).all())
             self._frozen[sensor] = self._frozen[sensor] + told_to_move if same else 0
-            frozen = self._frozen[sensor] * self._spec.control_period
-            if frozen > self._spec.safety.command_timeout:
-                return f"no new reading of the {sensor} for {1e3 * frozen:.0f} ms"
+            frozen = self._frozen[sensor] * self._spec.period_ns
+            if frozen >= self._timeout_ns:
+                return f"no new reading of the {sensor} for {frozen / 1e6:.0f} ms"
         return ""
 
     def _stuck_joint(self, state: RobotState, target: Array) -> str:

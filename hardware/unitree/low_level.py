@@ -128,6 +128,7 @@ class LowLevelDriver(ABC):
             self.damp()
             raise
         with self._lock:
+            self._watch()  # a process that was held up may come here before its thread has looked
             if self._fault or (self._expired and command.kp > 0.0):
                 return
             self._packet, self._written, self._expired = packet, time.monotonic_ns(), False

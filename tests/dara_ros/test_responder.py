@@ -59,10 +59,13 @@ def test_actions_are_clipped(responder: Responder, task: WalkingTask, state_at: 
     np.testing.assert_allclose(action, 1.0)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("field", ["joint_positions", "orientation", "angular_velocity"])
 def test_state_that_is_not_finite_gets_no_answer(
-    responder: Responder, seen: list[np.ndarray], state_at: StateAt
+    responder: Responder, seen: list[np.ndarray], state_at: StateAt, field: str, value: float
 ) -> None:
-    assert responder.answer(replace(state_at(0), angular_velocity=np.array([0.0, np.nan, 0.0]))) is None
+    good = state_at(0)
+    assert responder.answer(replace(good, **{field: np.full_like(getattr(good, field), value)})) is None
     assert responder.not_finite == 1
     assert seen == []
     assert responder.answer(state_at(0)) is not None
