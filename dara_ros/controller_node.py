@@ -3,7 +3,8 @@
     ros2 run dara_ros controller_node --ros-args -p policy:=policy.onnx
     ros2 lifecycle set /controller_node configure && ros2 lifecycle set /controller_node activate
 
-configure loads and checks the policy and warms it up, activate starts commands, deactivate stops them.
+configure loads and checks the policy and warms it up, activate takes the robot's lease and starts commands,
+deactivate stops them and gives the robot back.
 
 It keeps no clock: it answers each state the moment it is complete, and the robot node's loop keeps the
 deadlines. A controller that ran freely beside the robot's clock would add up to a period of age to every
@@ -19,6 +20,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import JointState
 
@@ -28,6 +30,8 @@ from .errors import UserError
 from .hardware.spec import load_robot
 from .hardware.state import RobotState
 from .hardware.task import OBSERVATION_SIZE, WalkingTask
+from .lease import KEEP_ALIVE
+from .lease_client import LeaseClient
 from .parameters import Parameter, declare
 from .parsing import StateAssembler
 from .responder import Responder, action_source
@@ -55,11 +59,15 @@ class ControllerNode(LifecycleNode):
         self._responder: Responder | None = None  # while it is configured
         self._active = False
         self._walk: int | None = None  # the one that the last answer belonged to
+        self._token = ""  # of the lease, while it is active
+        self._last_sign = 0.0  # when the robot node last heard of this holder, s
+        self._lease = LeaseClient(self)
         self._reset_figures()
         self._command_publisher = self.create_publisher(JointState, parsing.JOINT_COMMANDS, qos.COMMAND)
         for topic in TOPICS:
             kind = messages.MESSAGE_TYPES[topic]
             self.create_subscription(kind, topic, partial(self._on_part, topic), qos.SENSOR)
+        self.create_timer(KEEP_ALIVE, self._keep_alive, clock=Clock(clock_type=ClockType.STEADY_TIME))
         publish_diagnostics(self, self._describe)
 
     def _reset_figures(self) -> None:
@@ -75,7 +83,8 @@ class ControllerNode(LifecycleNode):
 
     def close(self) -> None:
         """Send no more commands: the robot's supervisor notices."""
-        self._active = False
+        self._let_go()
+        self._lease.close()
         self.get_logger().info(f"stopped: {summary(self._describe()[1])}")
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -96,15 +105,20 @@ class ControllerNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Answer states from now on."""
+        """Take the robot's lease, and answer states from now on."""
+        try:
+            self._token = self._lease.take()
+        except UserError as error:
+            self.get_logger().error(str(error))
+            return FAILURE
         self._reset_figures()
         self._walk = None
         self._active = True
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Send no more commands."""
-        self._active = False
+        """Send no more commands, and give the robot back."""
+        self._let_go()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -114,14 +128,31 @@ class ControllerNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Send no more commands, ever."""
-        self._active = False
+        self._let_go()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After an unforeseen error: no commands, and configure may be tried again."""
-        self._active = False
+        self._let_go()
         self._responder = None
         return SUCCESS
+
+    # -- the lease ------------------------------------------------------------------------------------------
+
+    def _send(self, message: JointState) -> None:
+        self._command_publisher.publish(message)
+        self._last_sign = time.monotonic()
+
+    def _keep_alive(self) -> None:
+        """Not between commands: the robot node keeps only the newest message, which has to be a command."""
+        if self._token and time.monotonic() - self._last_sign >= KEEP_ALIVE:
+            self._send(messages.keep_alive_message(self._token))
+
+    def _let_go(self) -> None:
+        self._active = False
+        if self._token:
+            self._send(messages.release_message(self._token))
+        self._token = ""
 
     # -- topics ---------------------------------------------------------------------------------------------
 
@@ -152,7 +183,7 @@ class ControllerNode(LifecycleNode):
         if command is None:
             self.get_logger().error("no command: state or action is not finite", throttle_duration_sec=1.0)
             return
-        self._command_publisher.publish(messages.command_message(responder.spec, command))
+        self._send(messages.command_message(responder.spec, command, self._token))
         if responder.repeated == repeated:
             self._figures["commands"] += 1
             self._loop.add(1e3 * (time.perf_counter() - begin))

@@ -53,6 +53,8 @@ class WalkListener:
         if topic == ROBOT_STATE:
             self._follow(message.data)
         elif topic == JOINT_COMMANDS:
+            if not message.name:
+                return  # it only keeps a lease, or ends one
             command = parse_command(self._spec, message)
             self.builder.add_command(command)
             if self.walking and not self._sent_is_told():

@@ -9,12 +9,22 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Imu, JointState
-from std_msgs.msg import Float32MultiArray, MultiArrayDimension
+from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension
 
 from .hardware.kinematics import leg_velocity
 from .hardware.spec import RobotSpec
 from .hardware.state import Array, JointCommand, RobotState
-from .parsing import FOOT_CONTACTS, IMU, JOINT_STATES, NANO, ODOM, STAMP_LABEL, SentCommand
+from .parsing import (
+    FOOT_CONTACTS,
+    IMU,
+    JOINT_STATES,
+    LEASE,
+    NANO,
+    ODOM,
+    RELEASE,
+    STAMP_LABEL,
+    SentCommand,
+)
 
 MESSAGE_TYPES = {JOINT_STATES: JointState, IMU: Imu, FOOT_CONTACTS: Float32MultiArray, ODOM: Odometry}
 
@@ -74,9 +84,21 @@ def odometry_message(spec: RobotSpec, state: RobotState) -> Odometry:
     return message
 
 
-def command_message(spec: RobotSpec, command: JointCommand) -> JointState:
-    """Position targets; the stamp is that of the state which the command answers."""
-    return _joints(spec, command.stamp, command.positions)
+def command_message(spec: RobotSpec, command: JointCommand, lease: str = "") -> JointState:
+    """Position targets; the stamp is that of the state which the command answers. `lease`: the token."""
+    message = _joints(spec, command.stamp, command.positions)
+    message.header.frame_id = f"{LEASE}{lease}" if lease else ""
+    return message
+
+
+def keep_alive_message(lease: str) -> JointState:
+    """A command without joints: it renews the lease and moves nothing."""
+    return JointState(header=Header(frame_id=f"{LEASE}{lease}"))
+
+
+def release_message(lease: str) -> JointState:
+    """A command without joints that gives the robot back."""
+    return JointState(header=Header(frame_id=f"{LEASE}{lease} {RELEASE}"))
 
 
 def sent_message(spec: RobotSpec, sent: SentCommand) -> JointState:

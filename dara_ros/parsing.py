@@ -23,6 +23,7 @@ ROBOT_STATE = "robot_node/state"  # the supervisor's mode
 KEPT_STAMPS = 8  # incomplete states that wait for their missing parts
 NANO = 1_000_000_000
 STAMP_LABEL = "foot stamp="  # of foot_contacts: the type has no header
+LEASE, RELEASE = "lease=", "release"  # words in the frame_id of a command
 
 Fields = dict[str, Array]
 """Some fields of a RobotState, by name."""
@@ -81,6 +82,17 @@ def walk_of(message: Any) -> int | None:
     """Which walk a joint_states message belongs to; None where the robot does not walk."""
     name, _, number = message.header.frame_id.partition("=")
     return int(number) if name == "walk" and number.isdecimal() else None
+
+
+def lease_of(message: Any) -> str:
+    """The token that a command carries in header.frame_id as `lease=<token>`; empty where there is none."""
+    words = message.header.frame_id.split()
+    return next((word.removeprefix(LEASE) for word in words if word.startswith(LEASE)), "")
+
+
+def is_release(message: Any) -> bool:
+    """Whether a command gives the robot back, as `messages.release_message` does."""
+    return RELEASE in message.header.frame_id.split()
 
 
 def parse_command(spec: RobotSpec, message: Any) -> JointCommand:

@@ -4,7 +4,8 @@
 
 Publishes joint_states, imu/data, foot_contacts, odom (one stamp each period), sent_commands, ~/state, and
 /clock where the robot is simulated; obeys joint_commands while walking, and the services ~/stand, ~/sit,
-~/damp, ~/estop, ~/reset, ~/enable, in a simulation also ~/restart.
+~/damp, ~/estop, ~/reset, ~/enable, in a simulation also ~/restart. ~/lease gives the token without which
+commands are ignored, to one controller at a time (see `lease`).
 
 In real time the loop keeps absolute deadlines: state out, wait for its answer, motors, sleep till the next
 deadline. In lock-step (simulation only) every walking period waits for the answer to its state, as
@@ -14,6 +15,7 @@ deadline. In lock-step (simulation only) every walking period waits for the answ
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import sys
 import threading
 import time
@@ -35,6 +37,7 @@ from .hardware.robot import Robot
 from .hardware.safety import Mode, fault
 from .hardware.spec import RobotSpec, load_robot
 from .hardware.state import JointCommand, RobotState
+from .lease import Lease
 from .parameters import Parameter, declare
 from .parsing import SentCommand
 from .real_time import Bell, Deadlines
@@ -45,6 +48,9 @@ MARGIN = 0.1  # of a control period, kept for the motors when waiting for an ans
 LAST_WORD = 0.1  # s for "damped" to be heard: a reader forgets what it has not read when the writer goes
 MOVING = (Mode.STANDING_UP, Mode.SITTING_DOWN)
 STOPPED = "the robot node was stopped"
+HELD = "another controller holds the robot; deactivate it, or wait"
+FOREIGN = "commands of a second controller are refused"
+FOREIGN_SHOWN = 2.0  # s for which the last of them is worth a warning
 REAL_TIME, LOCK_STEP = "real_time", "lock_step"
 
 PARAMETERS = (
@@ -115,7 +121,10 @@ class RobotNode(Node):
         self._steps = 0  # control periods of it
         self._settled = 0  # stamp until which a robot that has just walked is given time to stand still
         self._deadlines = Deadlines(self._spec.control_period)
-        self._figures = {"ticks": 0, "late": 0, "clamps": 0, "overruns": 0, "commands": 0, "refused": 0}
+        self._lease = Lease()
+        self._foreign = -math.inf  # when the last command came that was not its holder's
+        counted = ("ticks", "late", "clamps", "overruns", "commands", "refused", "foreign_commands")
+        self._figures = dict.fromkeys(counted, 0)
         self._loop, self._answer, self._jitter = Durations(), Durations(), Durations()
         self._make_interface()
 
@@ -131,6 +140,7 @@ class RobotNode(Node):
         )
         self.create_subscription(JointState, parsing.JOINT_COMMANDS, self._on_command, qos.COMMAND)
         self.create_service(SetBool, "~/enable", self._on_enable)
+        self.create_service(Trigger, "~/lease", self._on_lease)
         services: dict[str, Request] = {"stand": self._stand, "sit": self._sit, "reset": self._reset}
         services |= {"damp": self._damp, "estop": self._estop}
         if self._simulation is not None:
@@ -268,6 +278,15 @@ class RobotNode(Node):
         self._mode_publisher.publish(String(data=supervisor.mode.value))
 
     def _on_command(self, message: JointState) -> None:
+        token = parsing.lease_of(message)
+        if not self._lease.renew(token, time.monotonic()):
+            self._foreign = time.monotonic()
+            self._figures["foreign_commands"] += 1
+            return
+        if parsing.is_release(message):
+            self._lease.release(token)
+        if not message.name:
+            return
         try:
             command = parsing.parse_command(self._spec, message)
         except UserError as error:
@@ -275,10 +294,6 @@ class RobotNode(Node):
             self.get_logger().error(f"command ignored: {error}", throttle_duration_sec=1.0)
             return
         with self._lock:
-            if not self._is_holders(message):
-                return
-            if command is None:
-                return
             self._command = command
             self._figures["commands"] += 1
         self._bell.ring()
@@ -305,6 +320,13 @@ class RobotNode(Node):
         self._bell.ring()
         return refusal
 
+    def _on_lease(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Whoever walks the robot keeps it, however long it is silent: the supervisor looks after that."""
+        walking = self._robot.supervisor.mode is Mode.WALKING
+        token = "" if walking else self._lease.take(time.monotonic())
+        response.success, response.message = bool(token), token or HELD
+        return response
+
     def _stand(self) -> str:
         return self._robot.supervisor.stand()
 
@@ -315,6 +337,8 @@ class RobotNode(Node):
         return self._robot.supervisor.reset()
 
     def _enable(self, walk: bool) -> str:
+        if walk and not self._lease.held(time.monotonic()):
+            return "no controller holds the robot; activate one"
         refusal = self._robot.supervisor.enable(walk)
         if walk and not refusal:
             self._walk, self._steps, self._command = self._walk + 1, 0, None
@@ -346,7 +370,8 @@ class RobotNode(Node):
         figures |= self._loop.figures("period_ms") | self._answer.figures("answer_ms")
         if not self._lock_step:
             figures |= self._jitter.figures("jitter_ms")
-        return supervisor.reason, figures
+        foreign = FOREIGN if time.monotonic() - self._foreign < FOREIGN_SHOWN else ""
+        return "; ".join(filter(None, (supervisor.reason, foreign))), figures
 
 
 def make_driver(name: str, spec: RobotSpec, world: str, seed: int) -> Driver:

@@ -93,8 +93,14 @@ def test_noise_out_of_range(nodes: Nodes) -> None:
 
 def test_refused_controller_takes_a_good_policy_after_that(nodes: Nodes, mild_policy: Path) -> None:
     refusal(nodes, "")
-    nodes.engage(mild_policy)
-    nodes.release()
+    nodes.client.set_parameters(CONTROLLER, {"policy": str(mild_policy)})
+    nodes.client.configure()
+    nodes.client.cleanup()
+
+
+def test_controller_without_a_robot_node_is_not_activated(nodes: Nodes, mild_policy: Path) -> None:
+    assert "no robot node offers /robot_node/lease" in refusal(nodes, mild_policy)
+    nodes.client.cleanup()
 
 
 @pytest.mark.parametrize(
