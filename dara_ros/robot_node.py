@@ -30,7 +30,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from . import messages, parsing, qos
-from .diagnostics import Durations, publish_diagnostics, summary
+from .diagnostics import Durations, Rate, publish_diagnostics, summary
 from .errors import UserError
 from .hardware.driver import Driver
 from .hardware.robot import Robot
@@ -126,6 +126,9 @@ class RobotNode(Node):
         counted = ("ticks", "late", "clamps", "overruns", "commands", "refused", "foreign_commands")
         self._figures = dict.fromkeys(counted, 0)
         self._loop, self._answer, self._jitter = Durations(), Durations(), Durations()
+        self._state_age, self._rate = Durations(), Rate()
+        self._read_at = 0.0  # when the state was, s of the monotonic clock
+        self._overdue = 0  # commands for a state that had been acted on
         self._make_interface()
 
     def _make_interface(self) -> None:
@@ -184,6 +187,7 @@ class RobotNode(Node):
     def _real_time_period(self, stop: threading.Event) -> None:
         begin = time.monotonic()
         self._jitter.add(1e3 * (begin - self._deadlines.at))
+        self._rate.add(begin)
         state = self._publish_state()
         answer_by = self._deadlines.at + (1.0 - MARGIN) * self._spec.control_period
         self._wait_for_answer(state, answer_by, stop)
@@ -226,6 +230,7 @@ class RobotNode(Node):
         if self._state is not state:
             return
         command = self._command
+        self._state_age.add(1e3 * (time.monotonic() - self._read_at))
         decision = self._robot.tick(state, command)
         self._figures["ticks"] += 1
         if decision.mode is Mode.WALKING:
@@ -253,6 +258,7 @@ class RobotNode(Node):
     def _publish_state(self) -> RobotState:
         """Read the robot and publish what it says."""
         self._state = state = self._driver.read()
+        self._read_at = time.monotonic()
         publishers = self._publishers_by_topic
         if self._clock_publisher is not None:
             self._clock_publisher.publish(Clock(clock=messages.stamp_message(state.stamp)))
@@ -296,6 +302,7 @@ class RobotNode(Node):
         with self._lock:
             self._command = command
             self._figures["commands"] += 1
+            self._overdue += self._state is not None and command.stamp < self._state.stamp
         self._bell.ring()
 
     # -- services: each request returns an empty string, or why it is refused -------------------------------
@@ -337,7 +344,8 @@ class RobotNode(Node):
         return self._robot.supervisor.reset()
 
     def _enable(self, walk: bool) -> str:
-        if walk and not self._lease.held(time.monotonic()):
+        ready = self._robot.supervisor.mode is Mode.READY
+        if walk and ready and not self._lease.held(time.monotonic()):
             return "no controller holds the robot; activate one"
         refusal = self._robot.supervisor.enable(walk)
         if walk and not refusal:
@@ -367,9 +375,11 @@ class RobotNode(Node):
     def _describe(self) -> tuple[str, dict[str, Any]]:
         supervisor = self._robot.supervisor
         figures: dict[str, Any] = {"mode": supervisor.mode.value, **self._figures}
+        figures["drops"] = max(0, self._figures["late"] - self._overdue)
         figures |= self._loop.figures("period_ms") | self._answer.figures("answer_ms")
+        figures |= self._state_age.figures("state_age_ms")
         if not self._lock_step:
-            figures |= self._jitter.figures("jitter_ms")
+            figures |= {"rate_hz": self._rate.hz, **self._jitter.figures("jitter_ms")}
         foreign = FOREIGN if time.monotonic() - self._foreign < FOREIGN_SHOWN else ""
         return "; ".join(filter(None, (supervisor.reason, foreign))), figures
 

@@ -67,10 +67,10 @@ class Watch:
         missed = self._missed + (np.abs(target - aim) > safety.stuck_change)
         self._missed = np.where(resting, missed, 0)
         joint = int(np.argmax(self._missed))
-        stuck = self._missed[joint] * self._spec.control_period
-        if stuck <= safety.stuck_time:
+        stuck = int(self._missed[joint]) * self._spec.period_ns
+        if stuck < round(safety.stuck_time * 1e9):
             return ""
-        return f"{self._spec.joint_names[joint]} sticks: it ignored its target for {1e3 * stuck:.0f} ms"
+        return f"{self._spec.joint_names[joint]} sticks: it ignored its target for {stuck / 1e6:.0f} ms"
 
 
 def _readings(state: RobotState) -> tuple[Array, Array]:

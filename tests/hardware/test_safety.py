@@ -252,7 +252,7 @@ def test_targets_change_by_no_more_than_the_limit_per_step(bench: Bench) -> None
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_targets_stay_within_the_joint_limits(bench: Bench, sign: int) -> None:
     bench.bring_to(Mode.WALKING)
-    for step in range(10):  # after the eleventh, joints that do not follow count as stuck
+    for step in range(10):  # after the tenth, joints that do not follow count as stuck
         # The robot does not follow: a low base would end the walk.
         measured = bench.spec.stand_pose + 1e-4 * step
         decision = bench.step(bench.answer(np.full(12, 100.0 * sign)), joint_positions=measured)
@@ -538,7 +538,7 @@ def test_a_joint_that_sticks_damps(bench: Bench, joint: int) -> None:
     # It may rest while its target is close, but 0.2 s in which the target is not are too many.
     assert 12 + 10 < step < 12 + 30
     assert (
-        bench.supervisor.reason == f"{bench.spec.joint_names[joint]} sticks: it ignored its target for 220 ms"
+        bench.supervisor.reason == f"{bench.spec.joint_names[joint]} sticks: it ignored its target for 200 ms"
     )
 
 
