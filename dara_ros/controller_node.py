@@ -25,7 +25,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from sensor_msgs.msg import JointState
 
 from . import messages, parsing, qos
-from .diagnostics import Durations, publish_diagnostics, summary
+from .diagnostics import Durations, StatePace, publish_diagnostics, summary
 from .errors import UserError
 from .hardware.spec import load_robot
 from .hardware.state import RobotState
@@ -34,6 +34,7 @@ from .lease import KEEP_ALIVE
 from .lease_client import LeaseClient
 from .parameters import Parameter, declare
 from .parsing import StateAssembler
+from .real_time import freeze_objects
 from .responder import Responder, action_source
 from .running import REAL_TIME_PARAMETERS, run_node
 
@@ -59,6 +60,7 @@ class ControllerNode(LifecycleNode):
         self._responder: Responder | None = None  # while it is configured
         self._active = False
         self._walk: int | None = None  # the one that the last answer belonged to
+        self._received = 0  # when the newest state began to arrive, ns of wall clock
         self._token = ""  # of the lease, while it is active
         self._last_sign = 0.0  # when the robot node last heard of this holder, s
         self._lease = LeaseClient(self)
@@ -72,7 +74,9 @@ class ControllerNode(LifecycleNode):
 
     def _reset_figures(self) -> None:
         self._assembler = StateAssembler(*TOPICS)
-        self._loop, self._inference = Durations(), Durations()
+        self._loop, self._inference, self._state_age = Durations(), Durations(), Durations()
+        # (Before a robot is known no state is heard.)
+        self._pace = StatePace(self._responder.spec.period_ns if self._responder is not None else 1)
         self._figures = {"commands": 0, "refused": 0}
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -102,6 +106,7 @@ class ControllerNode(LifecycleNode):
             self.get_logger().error(str(error))
             return FAILURE
         self._responder = Responder(task, act)
+        freeze_objects()
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -156,12 +161,14 @@ class ControllerNode(LifecycleNode):
 
     # -- topics ---------------------------------------------------------------------------------------------
 
-    def _on_part(self, topic: str, message: Any) -> None:
+    def _on_part(self, topic: str, message: Any, info: dict[str, int]) -> None:
         if not self._active or self._responder is None:
             return
         begin = time.perf_counter()
         if topic == parsing.JOINT_STATES:
             walk = parsing.walk_of(message)
+            self._pace.add(walk, parsing.stamp_of(message.header.stamp), time.monotonic())
+            self._received = info["received_timestamp"]  # of what the robot node publishes first
             if walk is None:
                 return  # the robot does not walk: without this part the state is never complete
             if walk != self._walk:
@@ -188,6 +195,7 @@ class ControllerNode(LifecycleNode):
             self._figures["commands"] += 1
             self._loop.add(1e3 * (time.perf_counter() - begin))
             self._inference.add(responder.inference_ms)
+            self._state_age.add(1e-6 * (time.time_ns() - self._received))
 
     # -- diagnostics ----------------------------------------------------------------------------------------
 
@@ -197,6 +205,7 @@ class ControllerNode(LifecycleNode):
             figures |= {"repeated": self._responder.repeated, "not_finite": self._responder.not_finite}
         figures["incomplete"] = self._assembler.incomplete
         figures |= self._loop.figures("loop_ms") | self._inference.figures("inference_ms")
+        figures |= self._state_age.figures("state_age_ms") | self._pace.figures()
         return "", figures
 
 

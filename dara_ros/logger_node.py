@@ -26,7 +26,7 @@ from std_srvs.srv import Trigger
 
 from . import messages, parsing, qos
 from .collection import data_set_info
-from .diagnostics import publish_diagnostics, summary
+from .diagnostics import StatePace, publish_diagnostics, summary
 from .errors import UserError
 from .hardware.spec import load_robot
 from .listening import WalkListener
@@ -67,6 +67,7 @@ class LoggerNode(Node):
         self._stopping: Future | None = None
         self._since_stop = 0  # ticks since ~/stop was asked
         self._since_word = 0  # ticks since a command came
+        self._pace = StatePace(self._spec.period_ns)
         self._figures = {"rows": 0, "episodes": 0, "refused": 0, "refused_rows": 0}
         self._make_interface()
         if self.get_parameter("start").value:
@@ -161,6 +162,9 @@ class LoggerNode(Node):
             self._figures["refused"] += 1
             self.get_logger().error(f"message ignored: {error}", throttle_duration_sec=1.0)
             return
+        if topic == parsing.JOINT_STATES:
+            stamp = parsing.stamp_of(message.header.stamp)
+            self._pace.add(parsing.walk_of(message), stamp, time.monotonic())
         if topic in (parsing.JOINT_COMMANDS, parsing.SENT_COMMANDS):
             self._since_word = 0
         self._write_steps()
@@ -214,9 +218,9 @@ class LoggerNode(Node):
         silence = self._silence()
         if silence:
             self.get_logger().warning(silence, throttle_duration_sec=10.0)
-        figures = {"recording": self._writer is not None, **self._figures}
+        figures: dict[str, Any] = {"recording": self._writer is not None, **self._figures}
         figures |= {"lost": self._listener.builder.lost, "late": self._listener.builder.late}
-        figures["incomplete"] = self._listener.assembler.incomplete
+        figures |= {"incomplete": self._listener.assembler.incomplete, **self._pace.figures()}
         return silence, figures
 
     def _silence(self) -> str:
