@@ -1,0 +1,108 @@
+"""Measure how soon the motors are damped after a fault, over and over, into a table and a CSV file.
+
+    python tests/reaction/measure.py --repetitions 200 --out docs/results/reaction.csv
+
+The fault's beginning and the motors' damping are both moments of the emulated robot, on the clock that all
+processes of a machine share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # for the emulators
+
+from reaction_rig import Disturbed, Rig  # noqa: E402
+from reaction_scenarios import SCENARIOS, Result, Scenario, run  # noqa: E402
+
+from dara_ros.processes import NodeDied  # noqa: E402
+from dara_ros.session import Refused, SessionTimeout  # noqa: E402
+
+AIM = 40.0  # ms from the limit to damped motors
+FIGURES = ("limit", "p50", "p99", "max", ">40", "missed")
+COLUMNS = ("scenario", "repetition", "limit_ms", "delay_ms", "reaction_ms", "missed", "problem")
+
+
+def repeat(rig: Rig, scenario: Scenario, repetitions: int) -> Iterator[Result]:
+    """Results of so many repetitions, as they come. What fails counts as missed."""
+    for _ in range(repetitions):
+        try:
+            yield run(rig, scenario)
+        except (AssertionError, Disturbed, NodeDied, Refused, SessionTimeout) as error:
+            yield Result(scenario.name, scenario.limit(rig.spec), None, f"{type(error).__name__}: {error}")
+            rig.restart_nodes()
+
+
+def row(number: int, result: Result) -> dict[str, str | int]:
+    """A line of the CSV file."""
+    limit, delay = 1e3 * result.limit, None if result.delay is None else 1e3 * result.delay
+    return {
+        "scenario": result.scenario,
+        "repetition": number,
+        "limit_ms": f"{limit:.1f}",
+        "delay_ms": "" if delay is None else f"{delay:.2f}",
+        "reaction_ms": "" if delay is None else f"{delay - limit:.2f}",
+        "missed": int(bool(result.problem)),
+        "problem": " ".join(result.problem.split()),
+    }
+
+
+def table_line(scenario: Scenario, results: Sequence[Result]) -> str:
+    """A line of the table. Reactions count from the limit: negative where the fault was found sooner."""
+    reactions = [1e3 * (result.delay - result.limit) for result in results if result.delay is not None]
+    figures = " " * 32
+    if reactions:
+        p50, p99 = np.percentile(reactions, (50, 99))
+        above = sum(reaction > AIM for reaction in reactions)
+        figures = f"{p50:8.1f}{p99:8.1f}{max(reactions):8.1f}{above:8d}"
+    missed = sum(bool(result.problem) for result in results)
+    limit = 1e3 * results[0].limit
+    return f"{scenario.name:36}{scenario.outcome.value:28}{len(results):5}{limit:8.0f}{figures}{missed:8}"
+
+
+def main() -> int:
+    """Print the table, write the file. Exit status 1 where a fault was missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/reaction.csv"))
+    parser.add_argument("--only", default="", help="scenarios whose name holds this")
+    parser.add_argument("--priority", type=int, default=10, help="SCHED_FIFO priority of both nodes; 0: none")
+    chosen = parser.parse_args()
+    scenarios = [scenario for scenario in SCENARIOS if chosen.only in scenario.name]
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    missed, begin = 0, time.monotonic()
+    print(f"{'hazard':36}{'has to follow':28}{'n':>5}", *(f"{name:>7}" for name in FIGURES))
+    with (
+        open(chosen.out, "w", newline="") as file,
+        tempfile.TemporaryDirectory() as logs,
+        Rig(Path(logs), priority=chosen.priority) as rig,
+    ):
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for scenario in scenarios:
+            results = []
+            for number, result in enumerate(repeat(rig, scenario, chosen.repetitions)):
+                results.append(result)
+                writer.writerow(row(number, result))
+                file.flush()
+            print(table_line(scenario, results), flush=True)
+            missed += sum(bool(result.problem) for result in results)
+    print(
+        f"{missed} missed; reactions count from the limit, ms; {time.monotonic() - begin:.0f} s; {chosen.out}"
+    )
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Every hazard of the table, over real DDS and UDP: the robot is damped, or not harmed, as the table says.
+
+How soon, `measure.py` measures; here nothing depends on how fast the machine is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs the ROS client library: pip install 'dara_ros[ros]'")
+pytest.importorskip("pybullet", reason="needs the simulator: pip install 'dara_ros[sim]'")
+
+from reaction_rig import Rig
+from reaction_scenarios import SCENARIOS, Scenario, run
+
+PATIENT = 0.5  # s, command_timeout: a busy machine may hold up a controller that is well
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with Rig(tmp_path_factory.mktemp("logs"), command_timeout=PATIENT) as running:
+        yield running
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: re.sub(r"\W+", "_", scenario.name))
+def test_hazard(rig: Rig, scenario: Scenario) -> None:
+    assert run(rig, scenario).problem == ""
