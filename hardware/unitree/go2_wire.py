@@ -173,7 +173,7 @@ def decode_state(message: bytes, motors: NDArray[np.intp]) -> LowState:
     body = message[len(ENCAPSULATION) :]
     if len(body) != STATE_SIZE or message[:2] != ENCAPSULATION[:2]:
         raise BadPacket(
-            f"{len(body)} bytes, encoded as {message[:2].hex(' ')}, where a state of the Go2 has {STATE_SIZE}, "
+            f"{len(body)} bytes encoded as {message[:2].hex(' ')} where a state of the Go2 has {STATE_SIZE} "
             f"encoded as {ENCAPSULATION[:2].hex(' ')}"
         )
     if not body.startswith(MAGIC):
