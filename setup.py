@@ -27,7 +27,7 @@ EXTRAS = {
         "pytest>=7",
         "pytest-timeout>=2",
         "hypothesis>=6",
-        "psutil>=5",
+        "psutil>=6",
         "colcon-common-extensions>=0.3",
         "colcon-ros>=0.5",
     ],

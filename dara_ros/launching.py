@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from launch import LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler, Shutdown
+from launch import LaunchContext, LaunchDescriptionEntity
+from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler, Shutdown
 from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit, OnProcessStart
 from launch.events import matches_action
@@ -15,6 +16,8 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
+
+from .network import LOCALHOST, VARIABLE, middleware_environment
 
 PACKAGE = "dara_ros"
 BOOLEAN = ("true", "false")
@@ -27,8 +30,8 @@ def argument(name: str, default: str | None, description: str, *choices: str) ->
     )
 
 
-def common_arguments(launch_file: str) -> list[DeclareLaunchArgument]:
-    """The arguments of every launch file; the parameter file's default lies beside it, in config/."""
+def common_arguments(launch_file: str) -> list[LaunchDescriptionEntity]:
+    """The arguments of every launch file, obeyed; the parameter file's default lies beside it, in config/."""
     path = Path(launch_file)
     config = path.parent / "config" / f"{path.name.removesuffix('.launch.py')}.yaml"
     return [
@@ -39,7 +42,18 @@ def common_arguments(launch_file: str) -> list[DeclareLaunchArgument]:
         argument(
             "parameters", str(config), "YAML file with the nodes' parameters; launch arguments win over it"
         ),
+        argument(
+            "network",
+            os.environ.get(VARIABLE) or LOCALHOST,
+            "localhost; an IPv4 address of this machine: its network too; any: whoever is there",
+        ),
+        argument("enclave", "", "folder of security enclaves, one per node: ENCLAVE/robot_node and so on"),
+        OpaqueFunction(function=_confine),  # before launch makes a participant of its own
     ]
+
+
+def _confine(context: LaunchContext) -> None:
+    os.environ.update(middleware_environment(LaunchConfiguration("network").perform(context)))
 
 
 def node(name: str, **parameters: type) -> Node:
@@ -97,6 +111,7 @@ def _common(name: str, parameters: dict[str, type]) -> dict[str, object]:
         "name": name,
         "namespace": LaunchConfiguration("namespace"),
         "parameters": [LaunchConfiguration("parameters"), values],
+        "ros_arguments": ["--enclave", [LaunchConfiguration("enclave"), f"/{name}"]],
         "output": "screen",
         "respawn": False,
     }

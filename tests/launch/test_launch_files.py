@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -21,7 +22,7 @@ NODES = {
     "logger_node": "LoggerNode",
     "offline_node": "OfflineNode",
 }
-COMMON_ARGUMENTS = {"namespace", "use_sim_time", "parameters"}
+COMMON_ARGUMENTS = {"namespace", "use_sim_time", "parameters", "network", "enclave"}
 RUN = """
 import sys
 from launch import LaunchDescription, LaunchService
@@ -129,11 +130,14 @@ class Launched:
     """A launch file that runs, and a client in its domain."""
 
     def __init__(self, folder: Path, name: str, *arguments: str) -> None:
+        from dara_ros.network import middleware_environment
         from dara_ros.processes import free_domain_id
         from dara_ros.session import RobotClient
 
         domain = free_domain_id()
-        environment = os.environ | {"ROS_DOMAIN_ID": str(domain)}
+        ours = middleware_environment()  # which launch is to find out by itself
+        environment = {name: value for name, value in os.environ.items() if name not in ours}
+        environment["ROS_DOMAIN_ID"] = str(domain)
         self.log = folder / "launch.log"
         with open(self.log, "wb") as output:
             self.process = subprocess.Popen(
@@ -170,8 +174,10 @@ def test_train_starts_the_offline_node_in_its_namespace(prefix: Path) -> None:
     parameters = prefix / "parameters.yaml"
     parameters.write_text("/**/offline_node: {ros__parameters: {steps: 7, eta: 0.5}}")
     arguments = ("source:=missing.h5", "target:=t.h5", "out:=run", "eta:=0.25", f"parameters:={parameters}")
-    with Launched(prefix, "train", "namespace:=dog", *arguments) as launched:
+    with Launched(prefix, "train", "namespace:=dog", "enclave:=/kennel", *arguments) as launched:
         launched.client.wait_for_nodes([OFFLINE], 60.0)
+        command = Path(f"/proc/{pid_of('dara_ros.offline_node', prefix)}/cmdline").read_bytes()
+        assert b"--enclave\0/kennel/offline_node\0" in command
         with pytest.raises(Refused, match=r"missing.h5: no such file"):
             launched.client.trigger(OFFLINE, "start")
         assert launched.client.get_parameters(OFFLINE, ["eta", "steps"]) == [0.25, 7]
@@ -180,7 +186,13 @@ def test_train_starts_the_offline_node_in_its_namespace(prefix: Path) -> None:
 
 @pytest.mark.slow
 def test_a_missing_argument_and_a_wrong_choice_are_refused(prefix: Path) -> None:
-    for arguments in ((), ("source:=s.h5", "target:=t.h5", "out:=run", "algorithm:=magic")):
+    files = ("source:=s.h5", "target:=t.h5", "out:=run")
+    wrong = (
+        ((), "source"),
+        ((*files, "algorithm:=magic"), "magic"),
+        ((*files, "network:=203.0.113.7"), "203.0"),
+    )
+    for arguments, named in wrong:
         result = subprocess.run(
             [sys.executable, "-c", RUN, str(ROOT / "launch/train.launch.py"), *arguments],
             capture_output=True,
@@ -188,7 +200,7 @@ def test_a_missing_argument_and_a_wrong_choice_are_refused(prefix: Path) -> None
             timeout=60.0,
         )
         assert result.returncode != 0
-        assert "source" in result.stderr + result.stdout or "magic" in result.stderr + result.stdout
+        assert named in result.stderr + result.stdout
 
 
 @pytest.mark.slow
@@ -206,6 +218,10 @@ def test_dry_run_walks_and_ends_with_its_robot_node(prefix: Path) -> None:
         while client.diagnostics(CONTROLLER, newer=True)["active"] != "True":
             launched.check()
         assert client.walk(30.0) is Mode.READY
+        loopback = {"127.0.0.1", "239.255.0.1"}
+        family = psutil.Process(launched.process.pid)  # launch itself takes part in ROS too
+        for process in (family, *family.children(recursive=True)):
+            assert {connection.laddr.ip for connection in process.net_connections("udp4")} <= loopback
 
         os.kill(pid_of("dara_ros.robot_node", prefix), signal.SIGKILL)
         assert launched.process.wait(30.0) is not None
