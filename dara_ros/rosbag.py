@@ -1,0 +1,176 @@
+"""Recordings of the nodes' topics by rosbag2 (MCAP or sqlite3), read without a ROS installation.
+
+A recording gives the rows that the logger node would have written live: both hear through `WalkListener`.
+
+    ros2 bag record joint_states imu/data foot_contacts odom joint_commands sent_commands robot_node/state
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from .collection import data_set_info
+from .errors import UserError
+from .hardware.spec import RobotSpec
+from .listening import WalkListener
+from .parsing import JOINT_COMMANDS, JOINT_STATES, ROBOT_STATE, SENT_COMMANDS, STATE_TOPICS
+from .policies.conversion import BLOCK_ROWS, Reading, Rows
+from .policies.dataset_format import Transition
+
+NEEDED = (*STATE_TOPICS, JOINT_COMMANDS)
+RECORDED = (*NEEDED, SENT_COMMANDS, ROBOT_STATE)
+# Our types are the same in every ROS 2 since Humble; definitions that a recording carries are not looked at.
+TYPES = get_typestore(Stores.ROS2_JAZZY)
+
+
+def read_bag(path: Path, spec: RobotSpec, namespace: str | None = None) -> Reading:
+    """The walks in a recording.
+
+    Args:
+        path: rosbag2's folder, or one of its .mcap or .db3 files.
+        spec: the robot that it is of.
+        namespace: of the robot's topics; needed where several robots were recorded.
+
+    Raises:
+        UserError: it is damaged, or lacks a topic that a row needs.
+    """
+    with _damage_named(path), Reader(path) as reader:
+        messages = {connection.topic: connection.msgcount for connection in reader.connections}
+    prefix = _prefix(path, messages, namespace)
+    sent_is_told = messages.get(prefix + SENT_COMMANDS, 0) > 0
+    listener = WalkListener(spec, lambda: sent_is_told)
+    notes: list[str] = []
+    info = data_set_info(spec, "real", "target", f"rosbag2 recording {path.name}")
+    return Reading(info, messages[prefix + JOINT_COMMANDS], _blocks(path, prefix, listener, notes), notes)
+
+
+def _prefix(path: Path, topics: Collection[str], namespace: str | None) -> str:
+    """What stands before our topics' names.
+
+    Raises:
+        UserError: several robots' topics are there, or one of a robot's is not.
+    """
+    found = sorted({t.removesuffix(JOINT_STATES) for t in topics if f"/{t}".endswith(f"/{JOINT_STATES}")})
+    if namespace is not None:
+        prefix = f"/{namespace.strip('/')}/".replace("//", "/")
+    elif len(found) > 1:
+        raise UserError(f"{path}: holds several robots: give one as --namespace: {', '.join(found)}")
+    else:
+        prefix = found[0] if found else "/"
+    if missing := [prefix + topic for topic in NEEDED if prefix + topic not in topics]:
+        raise UserError(
+            f"{path}: lacks {', '.join(missing)}: record {' '.join(RECORDED)}, or give --namespace"
+        )
+    return prefix
+
+
+def _messages(path: Path, prefix: str) -> Iterator[tuple[str, Any, int]]:
+    """(topic without the prefix, message, ns when it was recorded), in the order of time."""
+    with _damage_named(path), Reader(path) as reader:
+        used = [c for c in reader.connections if c.topic.removeprefix(prefix) in RECORDED]
+        for connection, time, content in reader.messages(used):
+            message = TYPES.deserialize_cdr(content, connection.msgtype)
+            yield connection.topic.removeprefix(prefix), message, time
+
+
+def _blocks(path: Path, prefix: str, listener: WalkListener, notes: list[str]) -> Iterator[Rows]:
+    refused = broken = 0
+    waiting: list[Transition] = []
+    for topic, message, time in _messages(path, prefix):
+        try:
+            listener.hear(topic, message, time)
+        except UserError:
+            refused += 1
+        for step in listener.steps():
+            if step.first and waiting:
+                waiting[-1] = replace(waiting[-1], timeout=True)
+            if _is_finite(step.transition):
+                waiting.append(step.transition)
+            else:
+                broken += 1
+        if len(waiting) > BLOCK_ROWS:  # the last one stays: the next step may end its episode
+            yield _rows(waiting[:-1])
+            del waiting[:-1]
+    if waiting:
+        yield _rows(waiting)
+    counts = {
+        "control periods of which a message is missing": listener.builder.lost,
+        "control periods whose command came late": listener.builder.late,
+        "states of which a part is missing": listener.assembler.incomplete,
+        "messages that are not what they should be": refused,
+        "rows with NaN or infinity": broken,
+    }
+    notes += [f"{path}: left out {count} {what}" for what, count in counts.items() if count]
+    notes.append(f"{path}: infos/receive_time is when it was recorded")
+
+
+def _rows(transitions: Sequence[Transition]) -> Rows:
+    return Rows(
+        np.array([t.observation for t in transitions], np.float32),
+        np.array([t.action for t in transitions], np.float32),
+        np.array([t.reward for t in transitions], np.float32),
+        np.array([t.next_observation for t in transitions], np.float32),
+        np.array([t.terminal for t in transitions], bool),
+        np.array([t.timeout for t in transitions], bool),
+        {name: np.array([t.infos[name] for t in transitions]) for name in transitions[0].infos},
+    )
+
+
+def _is_finite(transition: Transition) -> bool:
+    t = transition
+    columns = (t.observation, t.action, t.reward, t.next_observation, *t.infos.values())
+    return all(np.isfinite(column).all() for column in columns)
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """A recording is whatever the disk gives: all that its reader can raise is the file's fault."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise UserError(
+            f"{path}: no whole rosbag2 recording ({reason}): try `ros2 bag reindex` or `mcap recover` on it"
+        ) from error
+
+
+@contextmanager
+def write_bag(
+    path: Path, storage: Literal["mcap", "sqlite3"] = "mcap", compress: bool = True
+) -> Iterator[Callable[[str, Any, int], None]]:
+    """Make a recording; the yielded function takes (topic, message, ns), messages as rclpy has them.
+
+    Args:
+        path: the folder to make.
+        storage: MCAP, or sqlite3 as before ROS 2 Iron.
+        compress: with zstd, MCAP by chunk and sqlite3 by message.
+    """
+    from rclpy.serialization import serialize_message
+
+    connections: dict[str, Connection] = {}
+    plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
+    writer = Writer(path, version=Writer.VERSION_LATEST, storage_plugin=plugin)
+    if compress:
+        mode = CompressionMode.STORAGE if storage == "mcap" else CompressionMode.MESSAGE
+        writer.set_compression(mode, CompressionFormat.ZSTD)
+    with writer:
+
+        def write(topic: str, message: Any, time: int) -> None:
+            if topic not in connections:
+                kind = type(message)
+                name = f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
+                connections[topic] = writer.add_connection(topic, name, typestore=TYPES)
+            writer.write(connections[topic], time, serialize_message(message))
+
+        yield write
