@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := train,sim,behaviours,ros,unitree,test,dev
+EXTRAS := train,sim,behaviours,convert,ros,unitree,test,dev
 MESSAGES := hardware/unitree/messages
 
 .PHONY: setup unitree-messages demo test lint format bench clean

@@ -11,6 +11,7 @@ EXTRAS = {
     "train": ["torch>=2.2", "tensorboard>=2.12", "onnx>=1.15", "onnxscript>=0.1", "matplotlib>=3.7"],
     "sim": ["pybullet>=3.2.5", "gymnasium>=0.29", "pillow>=9"],
     "behaviours": ["stable-baselines3>=2.3"],
+    "convert": ["minari>=0.5", "rosbags>=0.11", "pillow>=9"],
     # Real rclpy and Fast DDS as wheels, for machines without a ROS 2 installation. A robot has its own.
     "ros": [
         "ros-jazzy-rclpy>=7.1.6,<8",
@@ -30,6 +31,7 @@ EXTRAS = {
         "psutil>=6",
         "colcon-common-extensions>=0.3",
         "colcon-ros>=0.5",
+        "d3rlpy>=2.8",
     ],
     "dev": ["ruff>=0.5", "mypy>=1.10", "types-PyYAML"],
 }
@@ -89,7 +91,7 @@ setup(
     ],
     extras_require={
         **EXTRAS,
-        "all": [r for name in ("train", "sim", "behaviours", "ros", "unitree") for r in EXTRAS[name]],
+        "all": [r for name in EXTRAS if name not in ("test", "dev") for r in EXTRAS[name]],
     },
     entry_points={
         "console_scripts": [
