@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .action_sources import action_source
+from .errors import UserError
 from .hardware.spec import load_robot
 from .hardware.task import ACTION_SIZE, WalkingTask
 from .interrupts import interrupts_ignored
@@ -201,13 +202,17 @@ def walk(env: WalkingEnv, behaviour: str, setup: Setup, seed: int) -> Episode:
     observations, actions, rewards, infos = [observation], [], [], []
     for _ in range(setup.steps):
         action = np.clip(source(observation) + noise * rng.standard_normal(ACTION_SIZE), -1.0, 1.0)
-        observation, reward, fell, _, info = env.step(action)
+        observation, reward, fell, stopped, info = env.step(action)
+        if stopped:
+            break
         observations.append(observation)
         actions.append(action)
         rewards.append(reward)
         infos.append(info)
         if fell:
             break
+    if not infos:
+        raise UserError(f"the robot did not even begin to walk: {info['reason']}; see world and robot")
     column = {name: np.array([info[name] for info in infos]) for name in INFO_COLUMNS}
     stamps = column["stamp"]
     return Episode(

@@ -17,7 +17,9 @@ class WalkingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """One A1 in one world, behind the same supervisor as on the robot.
 
     Observation and action are those of `hardware.task`. An episode begins when the robot has stood up and
-    ends where the supervisor would damp the motors; `info["reason"]` says why.
+    terminates with a fall: a state in which the supervisor has to damp the motors. It is truncated where
+    the supervisor has damped them for what one state does not tell (a joint that sticks); that last step
+    is none of a walk. `info["reason"]` says why.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}
@@ -57,14 +59,15 @@ class WalkingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.state = self.driver.read()
         self.walk = self.task.advance(self.walk, action, self.state)
         reason = fault(self.robot_spec, self.state)
+        stopped = decision.mode is not Mode.WALKING
         reward = self.task.reward(self.walk, self.state, bool(reason))
         info = self._info() | {
             "stamp": command.stamp,
             "requested_command": command.positions,
             "sent_command": decision.motors.positions,
-            "reason": reason,
+            "reason": reason or self.robot.supervisor.reason,
         }
-        return self.task.observation(self.walk, self.state), reward, bool(reason), False, info
+        return self.task.observation(self.walk, self.state), reward, bool(reason), stopped, info
 
     def _info(self) -> dict[str, Any]:
         return {"base_position": self.state.position, "distance": self.walk.forward[-1]}

@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from simulated import variant
 
+from dara_ros.hardware.state import RobotState
 from dara_ros.hardware.task import FALL_PENALTY
 from dara_ros.sim import EPISODE_STEPS, register
 from dara_ros.sim.environment import WalkingEnv
@@ -154,6 +156,30 @@ def test_a_fall_ends_the_episode_and_costs(flat: WalkingEnv) -> None:
     assert terminated and not truncated
     assert info["reason"] != ""
     assert -FALL_PENALTY - 10 < reward < -FALL_PENALTY + 5
+
+
+def test_a_joint_that_sticks_truncates_the_episode(flat: WalkingEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the supervisor damps on, and one state does not tell, is no fall."""
+    flat.reset(seed=0)
+    read = flat.driver.read
+
+    def read_with_a_stiff_knee() -> RobotState:
+        state = read()
+        stiff = np.arange(12) == 2
+        return replace(
+            state,
+            joint_positions=np.where(stiff, flat.robot_spec.stand_pose, state.joint_positions),
+            joint_velocities=np.where(stiff, 0.0, state.joint_velocities),
+        )
+
+    monkeypatch.setattr(flat.driver, "read", read_with_a_stiff_knee)
+    for _ in range(100):
+        _, reward, terminated, truncated, info = flat.step(np.zeros(12))
+        if truncated or terminated:
+            break
+    assert truncated and not terminated
+    assert info["reason"].startswith("FR_calf_joint sticks")
+    assert reward > -10.0
 
 
 def test_render_is_a_picture(flat: WalkingEnv) -> None:
