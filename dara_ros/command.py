@@ -10,7 +10,8 @@ import sys
 import traceback
 from types import FrameType
 
-from . import commands, node_commands  # noqa: F401 (they register themselves, in the order of the help)
+# They register themselves, in the order of the help.
+from . import commands, convert_command, node_commands  # noqa: F401
 from .command_line import INTERRUPTED, app
 from .errors import UserError
 
@@ -19,7 +20,7 @@ FAILED, MISUSED = 1, 2
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status. No traceback reaches the user without --debug."""
-    arguments = sys.argv[1:] if argv is None else argv
+    arguments = spread(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
@@ -35,6 +36,21 @@ def main(argv: list[str] | None = None) -> int:
         message, status = _explain(error)
         print(f"dara: {' '.join(message.split())}", file=sys.stderr)
         return status
+
+
+def spread(arguments: list[str]) -> list[str]:
+    """Repeat an option before each of its values: `--target A B`, as a shell writes `--target *.h5`."""
+    if arguments[:1] != ["train"]:
+        return arguments
+    repeated: list[str] = []
+    option = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            option = argument if argument in ("--source", "--target") else ""
+        elif option and repeated[-1] != option:
+            repeated.append(option)
+        repeated.append(argument)
+    return repeated
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

@@ -62,7 +62,10 @@ def demo(
     from .demo import run_demo
 
     results = run_demo(out, fast=fast, seed=seed, workers=workers, say=say)
-    emit(results, as_json, f"{as_table(results['rows'])}\n\n{out}/report.html tells the rest")
+    rest = "interrupted" if results["interrupted"] else f"{out}/report.html tells the rest"
+    emit(results, as_json, f"{as_table(results['rows'])}\n\n{rest}")
+    if results["interrupted"]:
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
@@ -115,26 +118,41 @@ def collect(
 
 
 @app.command()
-def inspect(file: Annotated[Path, typer.Argument(help="Data set file.")], as_json: Json = False) -> None:
-    """Read a data set file through and tell what it holds.
+def inspect(
+    files: Annotated[list[Path], typer.Argument(help="Data set files and folders, read as one data set.")],
+    plot: Annotated[Path | None, typer.Option(help="Draw it too (PNG, SVG or PDF).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read a data set through and tell what it holds: columns, episodes, gaps, clipped commands, losses.
 
     \b
     Example:
       dara inspect source.h5
+      dara inspect monday/ tuesday.h5 --plot target.png
     """
     from . import inspection
 
-    found = inspection.inspect(file)
+    refuse_existing(plot)
+    found = inspection.inspect(files)
+    if plot is not None:
+        from .inspection_plot import draw
+
+        draw(files, plot)
     emit(found, as_json, inspection.as_text(found))
 
 
 @app.command()
 def recover(
-    file: Annotated[Path, typer.Argument(help="Damaged data set file; it is left as it is.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Data set files and folders, damaged or not; they stay as they are.")
+    ],
     out: Annotated[Path, typer.Option(help="File for the rows that can be saved.")],
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Smaller; slower to train on where memory is too small for it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Save every whole row of a damaged data set file.
+    """Save every whole row of damaged data set files into one new file.
 
     \b
     Example:
@@ -142,14 +160,19 @@ def recover(
     """
     from .policies.dataset import recover as recover_rows
 
-    saved = recover_rows(file, out)
-    emit(saved, as_json, f"{out}: {saved.rows} rows saved, {saved.lost} lost")
+    saved = recover_rows(files, out, compress)
+    lines = [f"{out}: {saved.rows} rows saved, {saved.lost} lost", *saved.refused]
+    emit(saved, as_json, "\n".join(lines))
 
 
 @app.command()
 def train(
-    source: Annotated[Path | None, typer.Option(help="Data set of the source domain (simulator).")] = None,
-    target: Annotated[Path | None, typer.Option(help="Data set of the target domain (robot).")] = None,
+    source: Annotated[
+        list[Path] | None, typer.Option(help="Files and folders of the source domain (simulator).")
+    ] = None,
+    target: Annotated[
+        list[Path] | None, typer.Option(help="Files and folders of the target domain (robot).")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for policy.onnx, report.html and so on.")] = None,
     algorithm: Annotated[str | None, typer.Option(help="Offline RL algorithm. [bcq]")] = None,
     eta: Annotated[float | None, typer.Option(help="Weight of delta r; 0: no augmentation. [0.1]")] = None,
@@ -170,6 +193,7 @@ def train(
     \b
     Example:
       dara train --source source.h5 --target target.h5 --algorithm bcq --eta 0.1 --out runs/dara
+      dara train --source source.h5 --target monday/ tuesday.h5 --out runs/week
     """
     from .policies.training import train as train_policy
     from .report import write_training_report
@@ -269,8 +293,15 @@ def _train_config(file: Path | None, given: dict[str, Any]) -> Any:
     from .policies.train_config import TrainConfig, read_config
 
     settings = {} if file is None else yaml.safe_load(read_config(file).to_yaml())
-    settings |= {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    settings |= {name: _plain_paths(value) for name, value in given.items()}
     for name in ("source", "target", "out"):
         if name not in settings:
             raise UserError(f"--{name} is missing; see `dara train --help`")
     return TrainConfig.from_yaml(yaml.safe_dump(settings), str(file or "flags"))
+
+
+def _plain_paths(value: Any) -> Any:
+    """Paths as strings, so that YAML holds them."""
+    if isinstance(value, list):
+        return [str(path) for path in value]
+    return str(value) if isinstance(value, Path) else value

@@ -10,6 +10,7 @@ Parameters are read by ~/start: set others and start again, as often as you like
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -23,7 +24,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from . import qos
-from .diagnostics import Figures, publish_diagnostics
+from .diagnostics import Figures, Rate, publish_diagnostics, summary
 from .errors import UserError
 from .parameters import Parameter, declare
 from .running import run_node
@@ -36,8 +37,8 @@ IDLE, TRAINING, DONE, CANCELLED, FAILED = "idle", "training", "done", "cancelled
 PROGRESS_PERIOD = 0.2  # s between two messages on ~/progress within one stage
 CHECK_TIMEOUT = 20.0  # s that ~/start waits for the files to be opened and compared
 PARAMETERS = (
-    Parameter("source", "", "data set file of the source domain (HDF5)"),
-    Parameter("target", "", "data set file of the target domain (HDF5)"),
+    Parameter("source", "", "data set files and folders of the source domain, with : between them"),
+    Parameter("target", "", "data set files and folders of the target domain, with : between them"),
     Parameter("out", "", "directory for policy.onnx, figures.json, checkpoints and TensorBoard scalars"),
     Parameter("algorithm", "bcq", "offline RL algorithm"),
     Parameter("eta", 0.1, "weight of delta_r in the source's rewards; 0: no augmentation", 0.0, 1e3),
@@ -77,6 +78,7 @@ class OfflineNode(Node):
         if self._training is not None:
             self._training.cancel()
             self._training.join()
+        self.get_logger().info(f"stopped: {summary(self._describe()[1])}")
 
     # -- services --------------------------------------------------------------------------------------
 
@@ -115,6 +117,8 @@ class OfflineNode(Node):
         for name in ("source", "target", "out"):
             if not values[name]:
                 raise UserError(f"parameter {name} is empty; set it, then start again")
+        for name in ("source", "target"):
+            values[name] = values[name].split(os.pathsep)
         settings = values.pop("settings")
         values["mix"] = None if values["mix"] < 0 else values["mix"]
         merged = yaml.safe_dump(_read_settings(settings) | values)
@@ -128,6 +132,7 @@ class OfflineNode(Node):
     def _describe(self) -> tuple[str, Figures]:
         progress = self._training.progress if self._training is not None else {"state": IDLE}
         figures = {key: value for key, value in progress.items() if key not in ("figures", "message")}
+        figures["rate_hz"] = self._training.rate.hz if self._training is not None else 0.0
         return progress["message"] if progress["state"] == FAILED else "", figures
 
 
@@ -139,6 +144,7 @@ class _Training:
         self.progress: dict[str, Any] = {"state": TRAINING, "stage": "check", "done": 0, "total": 1}
         self.progress |= {"figures": {}, "seconds": 0.0, "out": config.out, "policy": "", "message": ""}
         self._publish = publish
+        self.rate = Rate()  # of the steps of the current stage
         self._published = 0.0
         self._since = time.monotonic()
         self._accepted = threading.Event()  # the files are open and fit together, or the run has ended
@@ -185,6 +191,9 @@ class _Training:
 
     def _on_progress(self, stage: str, done: int, total: int, figures: dict[str, float]) -> None:
         new_stage = stage != self.progress["stage"]
+        if new_stage:
+            self.rate = Rate()
+        self.rate.add(time.monotonic(), done - self.progress["done"])
         recent = time.monotonic() - self._published < PROGRESS_PERIOD
         self._say(quiet=recent and not new_stage, stage=stage, done=done, total=total, figures=figures)
         self._accepted.set()

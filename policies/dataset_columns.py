@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import Protocol
 
 import h5py
@@ -122,6 +123,33 @@ class ChunkedColumn:
             (file_size - int(self._offsets[first])) // self._row_bytes if self._offsets[first] >= 0 else 0
         )
         return int(starts[first]) + max(0, min(inside, int(counts[first])))
+
+
+class JoinedColumn:
+    """The columns of several files, one after the other."""
+
+    def __init__(self, parts: Sequence[Column]) -> None:
+        self._parts = parts
+        self._ends = np.cumsum([part.rows for part in parts])
+        self.rows = int(self._ends[-1])
+
+    def gather(self, indices: np.ndarray) -> np.ndarray:
+        owners = np.searchsorted(self._ends, indices, side="right")
+        pieces, places = [self._parts[0].gather(indices[:0])], [np.flatnonzero(owners < 0)]
+        for number in np.unique(owners):
+            place = np.flatnonzero(owners == number)
+            first = self._ends[number] - self._parts[number].rows
+            pieces.append(self._parts[number].gather(indices[place] - first))
+            places.append(place)
+        return np.concatenate(pieces)[np.argsort(np.concatenate(places))]
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        pieces = [self._parts[0].read(0, 0)]
+        for part, end in zip(self._parts, self._ends.tolist(), strict=True):
+            first = end - part.rows
+            if start < end and stop > first:
+                pieces.append(part.read(max(start - first, 0), min(stop - first, part.rows)))
+        return np.concatenate(pieces)
 
 
 def open_column(dataset: h5py.Dataset, rows: int, descriptor: int) -> Column:

@@ -3,10 +3,12 @@
 The file is flat HDF5 with D4RL's keys, so that any offline RL library opens it:
 
     observations (N,S) f32    actions (N,A) f32    rewards (N) f32    next_observations (N,S) f32
-    terminals (N) bool        timeouts (N) bool    infos/* (N,...)    meta/committed_rows () int64
+    terminals (N) bool        timeouts (N) bool    infos/* (N,...)
+    meta/committed_rows () int64                   meta/lost_rows () int64
 
 Root attributes hold :class:`DataSetInfo`. ``meta/committed_rows`` is written last of all: rows beyond it
-belong to a write that was cut short (or to a discarded episode) and do not count.
+belong to a write that was cut short (or to a discarded episode) and do not count. ``meta/lost_rows`` counts
+what was walked while the file was written and is in no file; files of the first versions lack it.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from ..errors import UserError
 
 SCHEMA_VERSION = 1
 COMMITTED_ROWS = "meta/committed_rows"
+LOST_ROWS = "meta/lost_rows"
 FLOAT_COLUMNS = ("observations", "actions", "rewards", "next_observations")
 FLAG_COLUMNS = ("terminals", "timeouts")
 

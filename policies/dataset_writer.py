@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,13 +20,17 @@ import h5py
 import numpy as np
 
 from ..errors import UserError
-from .dataset_format import COMMITTED_ROWS, FLAG_COLUMNS, DataSetInfo, Transition, info_to_attributes
+from .dataset_format import COMMITTED_ROWS, LOST_ROWS, DataSetInfo, Transition
+from .dataset_layout import (
+    CHUNK_ROWS,
+    LIBRARY_FORMAT,
+    StorageError,
+    create_columns,
+    create_file,
+    reason,
+    synchronise,
+)
 
-# Rows per HDF5 chunk, and in the write buffer. Large enough that the index of 10 million rows is small, small
-# enough that the unused end of the last chunks (about 0.6 MB at S=55) does not matter.
-CHUNK_ROWS = 1024
-# HDF5 1.10's format: the oldest with SWMR, so the oldest libraries in use can read the file.
-LIBRARY_FORMAT = ("v110", "v110")
 _SCALARS = (int, float)
 
 
@@ -41,24 +46,37 @@ class DataSetWriter:
         info: the header.
         flush_interval: s; what a SIGKILL can cost.
         overwrite: replace an existing file; otherwise an existing file is refused.
+        filters: of h5py's create_dataset, for all columns; see COMPACT.
+
+    Attributes:
+        lost_rows: what the file says of rows that are in no file; a change reaches it with the next flush.
 
     Raises:
-        UserError: the file exists, or cannot be written.
+        UserError: the file exists.
+        StorageError: it cannot be made.
     """
 
     def __init__(
-        self, path: str | Path, info: DataSetInfo, flush_interval: float = 0.1, overwrite: bool = False
+        self,
+        path: str | Path,
+        info: DataSetInfo,
+        flush_interval: float = 0.1,
+        overwrite: bool = False,
+        filters: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
         self.info = info
+        self.lost_rows = 0
         self._flush_interval = flush_interval
-        self._file = _create(self.path, info, overwrite)
+        self._filters = filters or {}
+        self._file = create_file(self.path, info, overwrite)
         self._columns: dict[str, h5py.Dataset] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}  # of one row
         self._buffers: dict[str, np.ndarray] = {}
         self._float_blocks: list[np.ndarray] = []
         self._rows = 0  # appended and not discarded
         self._committed = 0  # of these, in the file
+        self._committed_lost = 0
         self._episode_start = 0
         self._last_flush = time.monotonic()
 
@@ -155,19 +173,27 @@ class DataSetWriter:
 
     def discard_episode(self) -> None:
         """Drop the rows since the last episode end, flushed or not."""
-        self._rows = self._episode_start
-        if self._committed > self._rows:
-            self._commit_count(self._rows)
+        self.truncate(self._episode_start)
+
+    def truncate(self, rows: int) -> None:
+        """Drop all but the first ``rows`` rows, flushed or not; the next row begins an episode.
+
+        Raises:
+            StorageError: the file cannot be written; those rows that were flushed are still in it.
+        """
+        if self._committed > rows:
+            self._commit_counts(rows)
+        self._rows = self._episode_start = min(rows, self._rows)
 
     def flush(self) -> None:
         """Bring all rows into the file; after this no SIGKILL can lose them.
 
         Raises:
-            UserError: the file cannot be written (disk full); rows flushed before are safe.
+            StorageError: the file cannot be written (disk full); rows flushed before are safe.
         """
         self._last_flush = time.monotonic()
         waiting = self._rows - self._committed
-        if waiting == 0:
+        if not self._columns or (waiting == 0 and self.lost_rows == self._committed_lost):
             return
         with self._writing():
             for name, column in self._columns.items():
@@ -175,23 +201,39 @@ class DataSetWriter:
                     column.resize(self._rows, axis=0)
                 column[self._committed : self._rows] = self._buffers[name][:waiting]
             self._file.flush()
-        self._commit_count(self._rows)
+        self._commit_counts(self._rows)
 
     def close(self) -> None:
-        """Flush and close; the file is then plain HDF5. Closing twice is harmless."""
+        """Flush and close; the file is then plain HDF5, and on the disk: no power cut takes it any more.
+
+        Closing twice is harmless.
+        """
         if not self._file:
             return
-        self.flush()
-        if not self._columns:  # not one row came
-            _create_columns(self._file, self.info, {})
-        longer = any(len(column) > self._rows for column in self._columns.values())
-        self._file.close()
-        if (
-            longer
-        ):  # discarded rows at the end: SWMR cannot shrink, and other libraries would take them for data
-            with h5py.File(self.path, "r+", libver=LIBRARY_FORMAT) as file:
-                for name in self._columns:
-                    file[name].resize(self._rows, axis=0)
+        with self._writing():
+            if not self._columns:  # not one row came
+                self._columns = create_columns(self._file, self.info, {}, self._filters)
+            self.flush()
+            longer = any(len(column) > self._rows for column in self._columns.values())
+            self._file.close()
+            if longer:  # discarded rows: SWMR cannot shrink, and other libraries would take them for data
+                with h5py.File(self.path, "r+", libver=LIBRARY_FORMAT) as file:
+                    for name in self._columns:
+                        file[name].resize(self._rows, axis=0)
+            synchronise(self.path)
+
+    def abandon(self) -> None:
+        """Let go of a file that cannot be written any more, as a SIGKILL would: flushed rows stay in it."""
+        with contextlib.suppress(OSError, RuntimeError):
+            self._file.close()
+
+    def size_in_place(self) -> int | None:
+        """The file's bytes; None where it is gone from its name: what goes into a deleted file is lost."""
+        with contextlib.suppress(OSError):
+            there = os.stat(self.path)
+            if os.path.samestat(there, os.fstat(self._file.id.get_vfd_handle())):
+                return there.st_size
+        return None
 
     def __enter__(self) -> DataSetWriter:
         return self
@@ -205,7 +247,7 @@ class DataSetWriter:
         """Make the columns after the first row's pattern and go over to SWMR; nothing can be added after."""
         infos = {name: value for name, value in first_row.items() if name.startswith("infos/")}
         with self._writing():
-            self._columns = _create_columns(self._file, self.info, infos)
+            self._columns = create_columns(self._file, self.info, infos, self._filters)
             self._file.flush()
             self._file.swmr_mode = True
         self._shapes = {name: column.shape[1:] for name, column in self._columns.items()}
@@ -221,11 +263,12 @@ class DataSetWriter:
         if full or time.monotonic() - self._last_flush >= self._flush_interval:
             self.flush()
 
-    def _commit_count(self, rows: int) -> None:
+    def _commit_counts(self, rows: int) -> None:
         with self._writing():
+            self._file[LOST_ROWS][()] = self.lost_rows
             self._file[COMMITTED_ROWS][()] = rows
             self._file.flush()
-        self._committed = rows
+        self._committed, self._committed_lost = rows, self.lost_rows
 
     def _check_names(self, row: Mapping[str, object]) -> None:
         if row.keys() != self._buffers.keys():
@@ -271,51 +314,11 @@ class DataSetWriter:
         """Turn an I/O failure into the one line that a user can act on."""
         try:
             yield
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot be written ({error}): free some space; {self._committed} rows are safe"
+        except (OSError, RuntimeError) as error:
+            raise StorageError(
+                f"{self.path}: cannot be written ({reason(error)}): make room or mend the disk; "
+                f"{self._committed} rows are safe"
             ) from error
-
-
-def _create(path: Path, info: DataSetInfo, overwrite: bool) -> h5py.File:
-    if path.exists() and not overwrite:
-        raise UserError(f"{path}: exists already: choose another name, or ask for it to be overwritten")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # No chunk cache: the buffer already makes blocks, and every byte goes straight to the file, once.
-        file = h5py.File(path, "w", libver=LIBRARY_FORMAT, rdcc_nbytes=0)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be made ({error}): check the folder and its permissions") from error
-    file.attrs.update(info_to_attributes(info))
-    file.flush()
-    return file
-
-
-def _create_columns(
-    file: h5py.File, info: DataSetInfo, infos: Mapping[str, np.ndarray]
-) -> dict[str, h5py.Dataset]:
-    """The empty columns and the count of committed rows. Not compressed: single rows are read at random."""
-    states, actions = (info.observation_size,), (info.action_size,)
-    pattern: dict[str, tuple[tuple[int, ...], np.dtype]] = {
-        "observations": (states, np.dtype("f4")),
-        "actions": (actions, np.dtype("f4")),
-        "rewards": ((), np.dtype("f4")),
-        "next_observations": (states, np.dtype("f4")),
-        **{name: ((), np.dtype(bool)) for name in FLAG_COLUMNS},
-        **{name: (value.shape, _stored_type(name, value.dtype)) for name, value in infos.items()},
-    }
-    file.create_dataset(COMMITTED_ROWS, data=np.int64(0))
-    return {
-        name: file.create_dataset(
-            name,
-            shape=(0, *shape),
-            maxshape=(None, *shape),
-            chunks=(CHUNK_ROWS, *shape),
-            dtype=dtype,
-            fill_time="never",
-        )
-        for name, (shape, dtype) in pattern.items()
-    }
 
 
 def _make_buffers(
@@ -341,12 +344,3 @@ def _shape(value: Any) -> tuple[int, ...]:
     if isinstance(value, np.ndarray):
         return value.shape
     return () if isinstance(value, _SCALARS) else np.shape(value)
-
-
-def _stored_type(name: str, dtype: np.dtype) -> np.dtype:
-    """Floats keep their precision, whole numbers become int64 (stamps are ns), flags stay flags."""
-    if dtype.kind in "iu":
-        return np.dtype("i8")
-    if dtype.kind in "fb":
-        return dtype
-    raise UserError(f"column {name} has type {dtype}: info columns are numbers or flags")

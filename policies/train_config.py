@@ -19,8 +19,8 @@ from .dara import DEFAULT_CLIP, check_eta
 class TrainConfig:
     """One training run."""
 
-    source: str  # data set file of the source domain (the simulator)
-    target: str  # data set file of the target domain (the robot)
+    source: str | tuple[str, ...]  # files and folders of the source domain (the simulator)
+    target: str | tuple[str, ...]  # files and folders of the target domain (the robot)
     out: str  # directory for all that the run writes
     algorithm: str = "bcq"  # one of algorithms.ALGORITHMS; its settings are in the field of that name
     eta: float = 0.1  # weight of delta_r in the source's rewards; 0: no augmentation, no classifiers
@@ -36,8 +36,11 @@ class TrainConfig:
     bcq: BCQConfig = field(default_factory=BCQConfig)
 
     def __post_init__(self) -> None:
-        for name in ("source", "target", "out"):
-            object.__setattr__(self, name, str(getattr(self, name)))
+        for name in ("source", "target"):
+            paths = getattr(self, name)
+            several = tuple(map(str, paths)) if isinstance(paths, list | tuple) else str(paths)
+            object.__setattr__(self, name, several)
+        object.__setattr__(self, "out", str(self.out))
         check_eta(self.eta)
         if self.algorithm not in ALGORITHMS:
             raise UserError(f"algorithm is {self.algorithm!r}: give one of {', '.join(ALGORITHMS)}")

@@ -138,10 +138,10 @@ def _check(run: _Run, checkpoint: dict[str, Any] | None) -> None:
         hashes[name] = data.sha256
         if checkpoint and checkpoint["hashes"][name] != hashes[name]:
             raise UserError(
-                f"{data.path} is not the {name} file of the run in {run.out}: give the same, or another --out"
+                f"{data.name} is not the {name} file of the run in {run.out}: give the same, or another --out"
             )
     run.figures["data_sets"] = {
-        name: {"path": str(data.path), "rows": len(data), "sha256": hashes[name], "world": data.info.world}
+        name: {"path": data.name, "rows": len(data), "sha256": hashes[name], "world": data.info.world}
         for name, data in run.data_sets.items()
     }
 
@@ -291,7 +291,7 @@ def _observation_statistics(run: _Run, target_fraction: float) -> tuple[np.ndarr
         largest = max(-statistics["actions"].minimum.min(), statistics["actions"].maximum.max())
         if largest > 1.0 + ACTION_TOLERANCE:
             raise UserError(
-                f"{data.path}: actions reach {largest:.3g} and must be in [-1, 1]: "
+                f"{data.name}: actions reach {largest:.3g} and must be in [-1, 1]: "
                 "record them in units of the action scale"
             )
         observations = statistics["observations"]

@@ -46,13 +46,13 @@ def test_inspect_tells_what_the_file_holds(dara: Dara, source: Path) -> None:
     found = json.loads(out)
     assert status == 0
     assert (found["rows"], found["episodes"], found["falls"], found["domain"]) == (80, 4, 0, "source")
-    assert len(found["columns"]) == 55 + 12
+    assert len(found["columns"]) == 55 + 12 + 1
     assert "80 rows, 4 episodes" in dara("inspect", source)[1]
 
 
 def test_recover_saves_what_is_whole(dara: Dara, source: Path, tmp_path: Path) -> None:
     status, out, _ = dara("recover", source, "--out", tmp_path / "saved.h5", "--json")
-    assert (status, json.loads(out)) == (0, {"rows": 80, "lost": 0})
+    assert (status, json.loads(out)) == (0, {"rows": 80, "lost": 0, "refused": []})
     assert dara("recover", source, "--out", tmp_path / "saved.h5")[0] == 2
 
 
