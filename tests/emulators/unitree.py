@@ -9,6 +9,7 @@ with UnitreeEmulator("a1") as robot:
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-SCRIPT = Path(__file__).resolve().with_name("unitree_robot.py")
+FOLDER = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,24 @@ class UnitreeEmulator:
     """Starts the robot; leaving the context ends it.
 
     Args:
-        robot: whose protocol it speaks, "a1" or "go1".
+        robot: whose protocol it speaks, "a1", "go1" or "go2"; the last has no address, but a ROS domain.
         hung: it hangs in the air, as on a lab's stand, and cannot fall.
+        domain: that ROS domain; None for that of this process.
     """
 
-    def __init__(self, robot: str = "a1", hung: bool = False) -> None:
-        self._arguments = [robot, *(["hung"] if hung else [])]
+    def __init__(self, robot: str = "a1", hung: bool = False, domain: int | None = None) -> None:
+        script = FOLDER / ("unitree_go2_robot.py" if robot == "go2" else "unitree_robot.py")
+        self._arguments = [str(script), robot, *(["hung"] if hung else [])]
+        self._environment = os.environ | ({} if domain is None else {"ROS_DOMAIN_ID": str(domain)})
 
     def __enter__(self) -> UnitreeEmulator:
         self._process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *self._arguments],
+            [sys.executable, *self._arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env=self._environment,
         )
         self.address = ("127.0.0.1", int(json.loads(self._line())))
         return self
@@ -74,8 +79,8 @@ class UnitreeEmulator:
     ) -> None:
         self._process.communicate(timeout=10.0)  # closes its stdin, on which it ends
 
-    def set(self, **faults: float | bool | None) -> Status:
-        """Change faults; see `unitree_robot.Faults` and `unitree_robot.Robot.change`."""
+    def set(self, **faults: float | bool | str | None) -> Status:
+        """Change faults; see `unitree_robot.Faults`, `unitree_robot.Robot.change`, and `Go2Faults`."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(faults) + "\n")
         self._process.stdin.flush()
