@@ -3,8 +3,8 @@
     python -m dara_ros.hardware.unitree.messages.build
 
 Needs the rosidl generators (extras [ros,unitree]), a C and C++ compiler and Python's headers; a package that
-comes from somewhere else, as a sourced ROS workspace, is left alone. Each package becomes ONE extension
-module for Fast DDS, in site-packages: no library has to be found at run time but those of the wheels.
+comes from somewhere else, as a sourced ROS workspace, is left alone. Each package becomes ONE extension module in
+site-packages, and two links to it under the names by which ROS looks for what Fast DDS needs.
 """
 
 import contextlib
@@ -18,17 +18,18 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGES = ("unitree_go", "unitree_api")
 MARK = "made_by_dara_ros"  # a file in what was built here: hash of what it was built from
+SUPPORTS = ("rosidl_typesupport_fastrtps_c", "rosidl_typesupport_introspection_c")
 LIBRARIES = (
     "rosidl_runtime_c",
     "rosidl_typesupport_c",
     "rosidl_typesupport_fastrtps_c",
     "rosidl_typesupport_fastrtps_cpp",
+    "rosidl_typesupport_introspection_c",
     "rcutils",
     "rmw",
     "fastcdr",
@@ -72,6 +73,8 @@ def _hash(package: str) -> str:
 
 def _missing() -> str:
     """What is needed and not there, with its remedy; empty where nothing is missing."""
+    if "ROS_DISTRO" in os.environ:
+        return "a ROS installation is sourced: build Unitree's unitree_ros2 with colcon, and source that too"
     for module in ("rosidl_generator_py", "catkin_pkg", "numpy"):
         if importlib.util.find_spec(module) is None:
             return f"no module {module}: pip install 'dara_ros[ros,unitree]'"
@@ -92,13 +95,16 @@ def _build(package: str, site: Path) -> None:
         (made / "msg").mkdir(parents=True)
         for module in (generated / "msg").glob("*.py"):
             shutil.copy(module, made / "msg")
-        _compile(
-            generated, made / f"{package}_s__rosidl_typesupport_c{sysconfig.get_config_var('EXT_SUFFIX')}"
-        )
+        name = f"{package}_s__rosidl_typesupport_c{sysconfig.get_config_var('EXT_SUFFIX')}"
+        _compile(generated, made / name)
         (made / "__init__.py").touch()
         (made / MARK).write_text(_hash(package))
         shutil.rmtree(site / package, ignore_errors=True)
         shutil.move(made, site / package)
+    for support in SUPPORTS:
+        link = Path(sys.prefix, "lib", f"lib{package}__{support}.so")
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(site / package / name, link.parent))
 
 
 def _generate(package: str, out: Path) -> None:
@@ -114,6 +120,7 @@ def _generate(package: str, out: Path) -> None:
     from rosidl_generator_py.cli import GeneratePython
     from rosidl_typesupport_c.cli import GenerateCTypesupport
     from rosidl_typesupport_fastrtps_c.cli import GenerateFastRTPSCTypesupport
+    from rosidl_typesupport_introspection_c.cli import GenerateIntrospectionCTypesupport
 
     files = sorted((FOLDER / package / "msg").glob("*.msg"))
     with contextlib.redirect_stdout(io.StringIO()):
@@ -127,7 +134,8 @@ def _generate(package: str, out: Path) -> None:
         for generator in (
             GenerateC("c"),
             GenerateFastRTPSCTypesupport("fastrtps_c"),
-            GenerateCTypesupport("c", typesupport_implementations=["rosidl_typesupport_fastrtps_c"]),
+            GenerateIntrospectionCTypesupport("introspection_c"),
+            GenerateCTypesupport("c", typesupport_implementations=list(SUPPORTS)),
             GeneratePython("py", typesupport_implementations=["rosidl_typesupport_c"]),
         ):
             generator.generate(package, interfaces, [], out)
@@ -142,21 +150,21 @@ def _compile(generated: Path, module: Path) -> None:
     folders += [prefix / "include" / library for library in (*INCLUDED, "")]
     includes = [f"-I{folder}" for folder in folders]
 
-    def compiled(source: Path) -> Path:
-        target = source.with_suffix(source.suffix + ".o")
-        compiler = ["gcc"] if source.suffix == ".c" else ["g++", "-std=c++17"]
-        _run(*compiler, "-fPIC", "-w", *includes, "-c", source, "-o", target)
-        return target
-
-    sources = [*generated.rglob("*.c"), *generated.rglob("*.cpp")]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(compiled, sources))
+    apart = sorted(generated.rglob("*__description.c"))  # they all define the same names
+    for suffix in ("c", "cpp"):
+        # Together: apart, each of some eighty files would read the same headers.
+        together = generated / f"together_{suffix}.{suffix}"
+        sources = sorted(set(generated.rglob(f"*.{suffix}")) - set(apart))
+        together.write_text("".join(f'#include "{source}"\n' for source in sources))
+        apart.append(together)
+    _run("gcc", "-fPIC", "-w", *includes, "-c", *apart, folder=generated)
     libraries = [f"-l{library}" for library in LIBRARIES]
+    objects = sorted(generated.glob("*.o"))
     _run("g++", "-shared", *objects, f"-L{prefix / 'lib'}", *libraries, "-o", module)
 
 
-def _run(*command: str | Path) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+def _run(*command: str | Path, folder: Path | None = None) -> None:
+    subprocess.run(command, check=True, capture_output=True, cwd=folder)
 
 
 if __name__ == "__main__":
