@@ -6,7 +6,8 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
@@ -19,7 +20,8 @@ from . import __version__
 from .action_sources import behaviour_path
 from .bench import machine
 from .collection import EXPLORATION_NOISE, collect
-from .dry_run import make_gif, open_dry_run
+from .dry_run import DryRun, DryRunResult, make_gif, open_dry_run
+from .interrupts import stop_on_interrupt
 from .processes import Processes, free_domain_id
 from .progress import Report, progress_bars
 from .report import write_demo_report
@@ -116,13 +118,13 @@ def run_demo(
     """Log, train with and without DARA, and compare; everything goes into `out`.
 
     An earlier demo in `out` is moved aside. Interrupted (Ctrl-C), it leaves no process, and files that hold
-    what had been done.
+    what had been done; while robots walk, it also returns how they walked so far.
 
     Args:
         say: called with a line at the beginning of every stage.
 
     Returns:
-        What results.json holds, with `rows` as ResultRow.
+        What results.json holds, with `rows` as ResultRow, and whether it was `interrupted`.
 
     Raises:
         UserError: something that it needs is not installed.
@@ -139,14 +141,18 @@ def run_demo(
     stage(f"1/5 source: {sizes.source_rows} transitions in the {SOURCE_WORLD} world, all cores")
     log_source(plan)
     stage(f"2/5 target: {sizes.target_episodes} walks in the {TARGET_WORLD} world through the ROS 2 nodes")
-    log_target(plan)
+    logged = log_target(plan)
+    if logged.interrupted:
+        return _results(plan, [row_of("behaviour", logged)], time.monotonic() - start, interrupted=True)
     stage(f"3/5 offline node: BCQ without augmentation and with it (eta {ETA}), {sizes.steps} steps each")
     train_both(plan)
     stage(f"4/5 {sizes.test_episodes} walks each through the controller node: {test}")
-    rows = compare(plan)
+    rows, interrupted = compare(plan)
+    if interrupted:
+        return _results(plan, rows, time.monotonic() - start, interrupted)
     stage("5/5 picture and report")
     make_gif(plan.walks("bcq+dara"), 0, plan.test_seeds[0], TARGET_WORLD, out / "dry_run.gif")
-    results = _results(plan, rows, round(time.monotonic() - start, 1))
+    results = _results(plan, rows, time.monotonic() - start)
     (out / "results.json").write_text(json.dumps(results, default=asdict, indent=1))
     write_demo_report(out, results, plan.runs, _commands(plan))
     return results
@@ -162,13 +168,13 @@ def log_source(plan: Plan) -> None:
         )  # fmt: skip
 
 
-def log_target(plan: Plan) -> None:
+def log_target(plan: Plan) -> DryRunResult:
     """Log the target data set through robot, controller and logger node, the behaviour policy driving."""
     policy, noise = plan.policies["behaviour"], plan.sizes.target_noise
-    with progress_bars() as report, open_dry_run(ROBOT, TARGET_WORLD, logs=plan.logs) as nodes:
-        nodes.run(
+    with _walking(plan) as (report, nodes, interrupted):
+        return nodes.run(
             policy, plan.target_seeds, plan.target, noise,
-            progress=partial(report, "target"),
+            progress=partial(report, "target"), should_stop=interrupted,
         )  # fmt: skip
 
 
@@ -215,14 +221,30 @@ def _follow(client: RobotClient, name: str, run: Path, report: Report) -> None:
         raise RuntimeError(last["message"])
 
 
-def compare(plan: Plan) -> list[ResultRow]:
-    """Walk every policy in the same worlds through the controller node."""
+def compare(plan: Plan) -> tuple[list[ResultRow], bool]:
+    """Walk every policy in the same worlds through the controller node; the bool: interrupted."""
     rows = []
-    with progress_bars() as report, open_dry_run(ROBOT, TARGET_WORLD, logs=plan.logs) as nodes:
+    with _walking(plan) as (report, nodes, interrupted):
         for name, policy in plan.policies.items():
-            show = partial(report, name)
-            rows.append(row_of(name, nodes.run(policy, plan.test_seeds, plan.walks(name), progress=show)))
-    return rows
+            walked = nodes.run(
+                policy, plan.test_seeds, plan.walks(name),
+                progress=partial(report, name), should_stop=interrupted,
+            )  # fmt: skip
+            rows.append(row_of(name, walked))
+            if walked.interrupted:
+                return rows, True
+    return rows, False
+
+
+@contextmanager
+def _walking(plan: Plan) -> Iterator[tuple[Report, DryRun, Callable[[], bool]]]:
+    """Progress bars, running nodes in the target world, and whether Ctrl-C was pressed."""
+    with (
+        stop_on_interrupt() as interrupted,
+        progress_bars() as report,
+        open_dry_run(ROBOT, TARGET_WORLD, logs=plan.logs) as nodes,
+    ):
+        yield report, nodes, interrupted
 
 
 def _make_room(out: Path) -> Path | None:
@@ -247,12 +269,13 @@ def _settings(sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def _results(plan: Plan, rows: list[ResultRow], seconds: float) -> dict[str, Any]:
+def _results(plan: Plan, rows: list[ResultRow], seconds: float, interrupted: bool = False) -> dict[str, Any]:
     return {
         "seed": plan.seed,
         "versions": _versions(),
         "machine": machine(),
-        "seconds": seconds,
+        "seconds": round(seconds, 1),
+        "interrupted": interrupted,
         "eta": ETA,
         "sizes": asdict(plan.sizes),
         "rows": rows,

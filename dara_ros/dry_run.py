@@ -43,15 +43,22 @@ class DryRunResult:
         distance_m: way made good along the heading at the start.
         falls: whether the supervisor had to damp the robot.
         steps: control periods walked.
-        loop_ms: p50, p99 and max of the controller, from a complete state to its command.
+        nodes: what each node last said of itself on /diagnostics (see `diagnostics`).
         file: the data set of all walks; None where none was asked for.
+        interrupted: it was stopped before its last walk was over; a walk that was cut short does not count.
     """
 
     distance_m: list[float]
     falls: list[bool]
     steps: list[int]
-    loop_ms: dict[str, float]
+    nodes: dict[str, dict[str, str]]
     file: Path | None
+    interrupted: bool = False
+
+    @property
+    def loop_ms(self) -> dict[str, float]:
+        """p50, p99 and max of the controller, from a complete state to its command."""
+        return {name: float(self.nodes[CONTROLLER][f"loop_ms_{name}"]) for name in ("p50", "p99", "max")}
 
 
 class DryRun:
@@ -73,6 +80,7 @@ class DryRun:
         exploration_noise: float = 0.0,
         domain: str = "target",
         progress: Progress = lambda done, total: None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> DryRunResult:
         """One walk per seed, each from a freshly laid world.
 
@@ -81,6 +89,7 @@ class DryRun:
             out: where the logger writes the walks; None keeps no file.
             exploration_noise: standard deviation of Gaussian noise on the action.
             domain: what the data set is marked as, "source" or "target".
+            should_stop: asked about five times a second; damps the robot and ends the run.
 
         Raises:
             UserError: the policy does not fit, or `out` cannot be written.
@@ -89,16 +98,20 @@ class DryRun:
         file = Path(out) if out is not None else self._logs / f"walks_{self._runs}.h5"
         with _misuse():
             self._begin(str(policy), int(seeds[0]), file, exploration_noise, domain)
-        falls = []
-        for done, seed in enumerate(seeds):
-            progress(done, len(seeds))
-            falls.append(self._walk(int(seed)) is Mode.DAMPED)
-        loop_ms = self._loop_ms()
+        falls: list[bool] = []
+        for seed in seeds:
+            progress(len(falls), len(seeds))
+            end = None if should_stop() else self._walk(int(seed), should_stop)
+            if end is None:
+                break
+            falls.append(end is Mode.DAMPED)
+        nodes = self._client.all_diagnostics((ROBOT, CONTROLLER, LOGGER))
         self._end()
-        progress(len(seeds), len(seeds))
-        distance, steps, terminal = read_walks(file, self._spec, len(seeds))
+        progress(len(falls), len(seeds))
+        cut = len(falls) < len(seeds)
+        distance, steps, terminal = read_walks(file, self._spec, len(falls), cut)
         fell = [bool(damped or end) for damped, end in zip(falls, terminal, strict=True)]
-        return DryRunResult(distance, fell, steps, loop_ms, file if out is not None else None)
+        return DryRunResult(distance, fell, steps, nodes, file if out is not None else None, cut)
 
     def _begin(self, policy: str, seed: int, file: Path, noise: float, domain: str) -> None:
         client = self._client
@@ -109,17 +122,17 @@ class DryRun:
         client.set_parameters(LOGGER, {"out": str(file), "domain": domain, "made_by": made_by})
         client.trigger(LOGGER, "start")
 
-    def _walk(self, seed: int) -> Mode:
-        """One walk; the state of the robot when it is over."""
+    def _walk(self, seed: int, should_stop: Callable[[], bool]) -> Mode | None:
+        """One walk; the state of the robot when it is over, None where it was cut short."""
         client = self._client
         client.restart(seed)
         client.stand()
         client.wait_for_mode(Mode.READY, timeout=STAND_TIMEOUT)
-        return client.walk(timeout=START_TIMEOUT + STEP_TIMEOUT * self._steps)
-
-    def _loop_ms(self) -> dict[str, float]:
-        values = self._client.diagnostics(CONTROLLER, newer=True)
-        return {name: float(values[f"loop_ms_{name}"]) for name in ("p50", "p99", "max")}
+        end = client.walk(START_TIMEOUT + STEP_TIMEOUT * self._steps, should_stop)
+        if end is not Mode.WALKING:
+            return end
+        client.damp()
+        return None
 
     def _end(self) -> None:
         self._client.trigger(LOGGER, "stop")
@@ -176,10 +189,11 @@ def run_episodes(
     exploration_noise: float = 0.0,
     domain: str = "target",
     progress: Progress = lambda done, total: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> DryRunResult:
     """Walks of one policy through the nodes; see `open_dry_run` and `DryRun.run`."""
     with open_dry_run(robot, world, steps, mode) as dry_run:
-        return dry_run.run(policy, seeds, out, exploration_noise, domain, progress)
+        return dry_run.run(policy, seeds, out, exploration_noise, domain, progress, should_stop)
 
 
 @contextmanager

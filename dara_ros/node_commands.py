@@ -56,12 +56,14 @@ def dry_run(
         raise UserError("--picture needs the logged walk; give --out FILE.h5 too")
     refuse_existing(out)
     walked = _walk(policy, robot, world, range(seed, seed + episodes), out, mode=mode.value)
-    if picture is not None and out is not None:
+    if picture is not None and out is not None and walked.steps:
         from .pictures import make_gif
 
         make_gif(out, episode=0, seed=seed, world=world, path=picture, robot=robot)
     row = row_of(policy, walked)
     emit(row, as_json, as_table([row]))
+    if walked.interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
@@ -88,12 +90,16 @@ def record(
       dara record --out target.h5 --world yard --seconds 600
       dara record --driver pybullet --world obstructive --policy medium --episodes 10 --out target.h5
     """
+    from .results import node_lines
+
     refuse_existing(out)
     if driver is Driver.pybullet:
         seeds = range(seed, seed + episodes)
         walked = _walk(policy, robot, world, seeds, out, noise=noise, domain=domain.value)
-        text = f"{out}: {sum(walked.steps)} rows, {episodes} walks, {sum(walked.falls)} falls"
-        emit(walked, as_json, text)
+        text = f"{out}: {sum(walked.steps)} rows, {len(walked.steps)} walks, {sum(walked.falls)} falls"
+        emit(walked, as_json, "\n".join([text, *node_lines(walked.nodes)]))
+        if walked.interrupted:
+            raise typer.Exit(INTERRUPTED)
         return
     from .recording import record as record_rows
 
@@ -102,7 +108,8 @@ def record(
             out, robot, world, domain.value, namespace, seconds, interrupted,
             lambda rows: report("rows", rows, 0),
         )  # fmt: skip
-    emit(recorded, as_json, f"{out}: {recorded.rows} rows, {recorded.lost} lost on the way")
+    text = f"{out}: {recorded.rows} rows, {recorded.lost} lost on the way"
+    emit(recorded, as_json, "\n".join([text, *node_lines(recorded.nodes)]))
     if interrupted():
         raise typer.Exit(INTERRUPTED)
 
@@ -162,8 +169,8 @@ def _walk(
     check(Setup(world, robot, (policy,)))
     from .dry_run import run_episodes
 
-    with progress_bars() as report:
+    with stop_on_interrupt() as interrupted, progress_bars() as report:
         return run_episodes(
             policy, robot, world, seeds, mode=mode, out=out, exploration_noise=noise, domain=domain,
-            progress=partial(report, "walking"),
+            progress=partial(report, "walking"), should_stop=interrupted,
         )  # fmt: skip

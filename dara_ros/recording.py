@@ -18,11 +18,18 @@ LOOK_INTERVAL = 0.5  # s between two looks at how far it is
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a recording gave: rows of the file, and rows that messages lost on the way cost."""
+    """What a recording gave.
+
+    Attributes:
+        rows: of the file.
+        lost: rows that messages lost on the way cost.
+        nodes: what every node of the robot last said of itself on /diagnostics.
+    """
 
     file: str
     rows: int
     lost: int
+    nodes: dict[str, dict[str, str]]
 
 
 def record(
@@ -50,7 +57,6 @@ def record(
     load_robot(robot)
     parameters = {"out": str(out), "robot": robot, "world": world, "domain": domain, "made_by": "dara record"}
     end = None if seconds is None else time.monotonic() + seconds
-    figures: dict[str, str] = {}
     with (
         tempfile.TemporaryDirectory(prefix="dara_") as logs,
         Processes(Path(logs), namespace=namespace, loopback=False) as processes,
@@ -61,13 +67,12 @@ def record(
                 client.wait_for_nodes([LOGGER])
                 client.trigger(LOGGER, "start")
                 while not should_stop() and (end is None or time.monotonic() < end):
-                    figures = client.diagnostics(LOGGER)
-                    progress(int(figures["rows"]))
+                    progress(int(client.diagnostics(LOGGER)["rows"]))
                     time.sleep(LOOK_INTERVAL)
                 client.trigger(LOGGER, "stop")
-                figures = client.diagnostics(LOGGER, newer=True)
+                nodes = client.all_diagnostics([LOGGER])
         except (Refused, NodeDied) as error:
             raise UserError(str(error)) from error
         except SessionTimeout as error:
             raise RuntimeError(f"{error}; rows up to then are in {out}") from error
-    return Recorded(str(out), int(figures["rows"]), int(figures["lost"]))
+    return Recorded(str(out), int(nodes[LOGGER]["rows"]), int(nodes[LOGGER]["lost"]), nodes)

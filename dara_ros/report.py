@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from .results import ResultRow, standard_error
+from .results import ResultRow, distance_text, node_lines
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; }
@@ -87,7 +87,7 @@ def result_table(rows: Sequence[ResultRow]) -> str:
     cells = [
         (
             row.policy,
-            f"{np.mean(row.distance_m):.2f} ± {standard_error(row.distance_m):.2f}",
+            distance_text(row, "±"),
             str(row.falls),
             str(row.episodes),
             *(f"{row.loop_ms[name]:.2f}" for name in ("p50", "p99", "max")),
@@ -95,7 +95,9 @@ def result_table(rows: Sequence[ResultRow]) -> str:
         for row in rows
     ]
     note = "Distance: mean over the episodes ± standard error. Loop: complete state received to command sent."
-    return f"<h2>How they walk</h2>{table(head, cells)}<p>{note}</p>"
+    told = escape("\n".join(node_lines(rows[-1].nodes)))
+    details = f"<details><summary>What the nodes said of their timing</summary><pre>{told}</pre></details>"
+    return f"<h2>How they walk</h2>{table(head, cells)}<p>{note}</p>{details}"
 
 
 def _summary(figures: dict[str, Any]) -> str:

@@ -180,8 +180,8 @@ class RobotClient:
         if not response.success:
             raise Refused(response.message)
 
-    def walk(self, timeout: float) -> Mode:
-        """Enable, and wait until the walk is over; returns the state that the robot is in then.
+    def walk(self, timeout: float, should_stop: Callable[[], bool] = lambda: False) -> Mode:
+        """Enable, and wait until the walk is over, or `should_stop`; returns the state of the robot then.
 
         Raises:
             SessionTimeout: it still walks after `timeout` seconds.
@@ -192,8 +192,8 @@ class RobotClient:
         def over() -> bool:
             return any(mode is not Mode.WALKING for mode in self._modes[seen:])
 
-        self._wait(over, timeout, lambda: "the walk has not ended")
-        return self._modes[-1]
+        self._wait(lambda: over() or should_stop(), timeout, lambda: "the walk has not ended")
+        return self._modes[-1] if over() else Mode.WALKING
 
     def restart(self, seed: int) -> None:
         """Put a simulated robot back to its start, everything drawn anew from `seed`; it is passive then."""
@@ -264,6 +264,18 @@ class RobotClient:
                 self._diagnostics.pop(node, None)
         self._wait(lambda: node in self._diagnostics, timeout, lambda: f"no diagnostics from {node}")
         return self._diagnostics[node]
+
+    def all_diagnostics(self, newer: Iterable[str] = (), timeout: float = 5.0) -> dict[str, dict[str, str]]:
+        """The newest diagnostic values of all nodes; of those in `newer` what comes after this call.
+
+        Raises:
+            SessionTimeout: none come.
+        """
+        for node in newer:
+            self._diagnostics.pop(node, None)
+        for node in newer:
+            self.diagnostics(node, timeout=timeout)
+        return dict(self._diagnostics)
 
     def progress(self) -> dict[str, Any]:
         """What the offline node last said on ~/progress; empty before it said anything."""

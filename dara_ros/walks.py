@@ -22,14 +22,22 @@ def walk_ends(data: DataSet, spec: RobotSpec) -> np.ndarray:
     return np.append(np.flatnonzero(between), len(data) - 1)
 
 
-def read_walks(file: Path, spec: RobotSpec, walks: int) -> tuple[list[float], list[int], list[bool]]:
+def read_walks(
+    file: Path, spec: RobotSpec, walks: int, cut: bool = False
+) -> tuple[list[float], list[int], list[bool]]:
     """Distance (m), control periods, and whether it fell, of every walk in a file of `walks` walks.
+
+    Args:
+        cut: one more walk was cut short; its rows, if there are any, do not count.
 
     Raises:
         UserError: a walk left no rows.
     """
+    if walks == 0:
+        return [], [], []
     with DataSet(file) as data:
         last = walk_ends(data, spec)
+        last = last[:walks] if cut else last
         first = np.append(0, last[:-1] + 1)
         stamps, forward = data.column("infos/stamp"), data.column("infos/forward")[last]
         terminals = data.column("terminals")[last]
