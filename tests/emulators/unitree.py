@@ -79,6 +79,11 @@ class UnitreeEmulator:
     ) -> None:
         self._process.communicate(timeout=10.0)  # closes its stdin, on which it ends
 
+    @property
+    def process_id(self) -> int:
+        """Of the robot."""
+        return self._process.pid
+
     def set(self, **faults: float | bool | str | None) -> Status:
         """Change faults; see `unitree_robot.Faults`, `unitree_robot.Robot.change`, and `Go2Faults`."""
         assert self._process.stdin is not None

@@ -151,6 +151,8 @@ class Robot:
         """Faults begin or end. `clock_leap`: ms by which the robot's clock leaps, once."""
         if not faults:
             return
+        while select.select([self.socket], [], [], 0.0)[0]:
+            self.receive()  # what came before came under the old faults
         self._ticks += faults.pop("clock_leap", 0) // 2
         self.faults, self._effective = replace(self.faults, **faults), None
         self._packet = None

@@ -16,12 +16,12 @@ pytest.importorskip("pybullet", reason="needs the simulator: pip install 'dara_r
 from reaction_rig import Rig
 from reaction_scenarios import SCENARIOS, Scenario, run
 
-PATIENT = 0.5  # s, command_timeout: a busy machine may hold up a controller that is well
+PATIENCE = 5.0  # times the A1's own: a command_timeout of 0.5 s
 
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with Rig(tmp_path_factory.mktemp("logs"), command_timeout=PATIENT) as running:
+    with Rig(tmp_path_factory.mktemp("logs"), patience=PATIENCE) as running:
         yield running
 
 
