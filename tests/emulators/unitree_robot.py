@@ -105,6 +105,10 @@ class Robot:
         link.setblocking(False)
         return link
 
+    def _waiting(self) -> bool:
+        """Whether a packet has come."""
+        return bool(select.select([self.socket], [], [], 0.0)[0])
+
     def _decode(self, packet: bytes) -> list[MotorRequest]:
         return decode_command(self._robot, packet)
 
@@ -151,7 +155,7 @@ class Robot:
         """Faults begin or end. `clock_leap`: ms by which the robot's clock leaps, once."""
         if not faults:
             return
-        while select.select([self.socket], [], [], 0.0)[0]:
+        while self._waiting():
             self.receive()  # what came before came under the old faults
         self._ticks += faults.pop("clock_leap", 0) // 2
         self.faults, self._effective = replace(self.faults, **faults), None

@@ -2,8 +2,8 @@
 
     python -m dara_ros.hardware.unitree.messages.build
 
-Needs the rosidl generators (extras [ros,unitree]), a C and C++ compiler and Python's headers; a package that
-comes from somewhere else, as a sourced ROS workspace, is left alone. Each package becomes ONE extension module in
+Needs the rosidl generators (extras [ros,unitree]), a C and C++ compiler and Python's headers; a package from
+somewhere else, as a sourced ROS workspace, is left alone. Each package becomes ONE extension module in
 site-packages, and two links to it under the names by which ROS looks for what Fast DDS needs.
 """
 
