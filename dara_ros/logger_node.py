@@ -2,9 +2,11 @@
 
     ros2 run dara_ros logger_node --ros-args -p out:=target.h5 -p world:=obstructive -p start:=true
 
-Services ~/start, ~/stop, ~/discard. Row k is state k, the command that answers it, what the robot node says
-it sent to the motors, and state k + 1: paired by stamp, never guessed (see `transitions`). Where nobody
-publishes sent_commands, what was asked for counts as sent.
+Services ~/start, ~/stop, ~/pause, ~/resume, ~/discard. Row k is state k, the command that answers it, what
+the robot node says it sent to the motors, and state k + 1: paired by stamp, never guessed (see
+`transitions`). Where nobody publishes sent_commands, what was asked for counts as sent. Files, and what
+becomes of rows that the disk does not take: see `policies.dataset_recorder`. While a slow disk holds this
+node up, messages wait in the middleware: `qos` says how many.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,7 @@ from .errors import UserError
 from .hardware.spec import load_robot
 from .listening import WalkListener
 from .parameters import Parameter, declare
-from .policies.dataset_writer import DataSetWriter
+from .policies.dataset_recorder import Recorder
 from .running import run_node
 
 TICK = 0.05  # s between two looks at what time alone decides
@@ -46,9 +49,18 @@ PARAMETERS = (
     Parameter("domain", "target", "source or target, for the file's header"),
     Parameter("made_by", "logger_node", "how the data came about, for the file's header"),
     Parameter("episode_steps", 0, "rows after which an episode is cut; 0: as long as the walk", 0, 10**9),
-    Parameter("flush_interval", 0.1, "s: the most that a power cut can take", 0.001, 60.0),
+    Parameter("flush_interval", 0.1, "s: the most that SIGKILL can take", 0.001, 60.0),
+    Parameter("roll_megabytes", 1000.0, "size after which a new file begins; 0: none does", 0.0, 1e7),
+    Parameter("roll_minutes", 0.0, "minutes after which a new file begins; 0: none does", 0.0, 1e5),
+    Parameter("keep_seconds", 300.0, "s of walking kept in memory while the disk takes none", 1.0, 1e5),
     Parameter("start", False, "record at once", read_only=True),
 )
+
+
+RECORDED = (
+    "out", "world", "domain", "made_by", "flush_interval", "roll_megabytes", "roll_minutes", "keep_seconds",
+)  # fmt: skip
+NOT_RECORDING = "nothing is being recorded; call ~/start first"
 
 
 class LoggerNode(Node):
@@ -63,12 +75,15 @@ class LoggerNode(Node):
         declare(self, PARAMETERS)
         self._spec = load_robot(self.get_parameter("robot").value)
         self._listener = WalkListener(self._spec, lambda: self.count_publishers(parsing.SENT_COMMANDS) > 0)
-        self._writer: DataSetWriter | None = None
+        self._recorder: Recorder | None = None  # the newest; it stays when ~/stop has closed it
+        self._recording = self._paused = False
+        self._lost_before = 0  # of the builder's, what the recorder knows of
+        self._problem, self._refusal = "", ""  # of the recorder, as last logged
         self._stopping: Future | None = None
         self._since_stop = 0  # ticks since ~/stop was asked
         self._since_word = 0  # ticks since a command came
         self._pace = StatePace(self._spec.period_ns)
-        self._figures = {"rows": 0, "episodes": 0, "refused": 0, "refused_rows": 0}
+        self._refused = 0
         self._make_interface()
         if self.get_parameter("start").value:
             self._start_recording()
@@ -85,7 +100,12 @@ class LoggerNode(Node):
         self.create_service(Trigger, "~/start", self._on_start)
         # Its callback waits for messages, whose callbacks must not wait for it.
         self.create_service(Trigger, "~/stop", self._on_stop, callback_group=ReentrantCallbackGroup())
-        self.create_service(Trigger, "~/discard", self._on_discard)
+        for name, callback in (
+            ("pause", self._on_pause),
+            ("resume", self._on_resume),
+            ("discard", self._on_discard),
+        ):
+            self.create_service(Trigger, f"~/{name}", partial(self._while_recording, callback))
         self.create_timer(TICK, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
         publish_diagnostics(self, self._describe)
 
@@ -103,42 +123,62 @@ class LoggerNode(Node):
     # -- recording ------------------------------------------------------------------------------------------
 
     def _start_recording(self) -> Path:
-        values = {name: self.get_parameter(name).value for name in ("out", "world", "domain", "made_by")}
+        values = {name: self.get_parameter(name).value for name in RECORDED}
         if not values["out"]:
             raise UserError("parameter out is empty; set it to the HDF5 file to make")
-        info = data_set_info(self._spec, values["world"], values["domain"], values["made_by"])
-        path = Path(values["out"])
-        self._writer = DataSetWriter(path, info, self.get_parameter("flush_interval").value)
-        return path
+        self._recorder = Recorder(
+            values["out"],
+            data_set_info(self._spec, values["world"], values["domain"], values["made_by"]),
+            max(0.0, values["flush_interval"] - TICK),
+            values["roll_megabytes"] * 1e6,
+            values["roll_minutes"] * 60.0,
+            round(values["keep_seconds"] / self._spec.control_period),
+        )
+        self._recording, self._paused = True, False
+        self._problem = self._refusal = ""
+        self._lost_before = self._lost
+        return self._recorder.path
 
     def _stop_recording(self) -> None:
-        if self._writer is not None:
-            self._writer.end_episode()
-            self._writer.close()
-            self._writer = None
+        self._recording = self._paused = False
+        if self._recorder is not None:
+            self._recorder.close()
+            self._log_problems(self._recorder)
+
+    @property
+    def _lost(self) -> int:
+        """Periods of walks that are no rows, since this node was started."""
+        return self._listener.builder.lost + self._listener.builder.late
 
     def _write_steps(self) -> None:
-        """Write what is complete by now."""
+        """Record what is complete by now."""
         episode_steps = self.get_parameter("episode_steps").value
         for step in self._listener.steps():
-            if self._writer is None:
-                continue
-            try:
-                if step.first or self._writer.rows_in_episode == episode_steps > 0:
-                    self._writer.end_episode()
-                self._figures["episodes"] += self._writer.rows_in_episode == 0
-                self._writer.append(step.transition)
-                self._figures["rows"] += 1
-            except UserError as error:
-                self._figures["refused_rows"] += 1
-                self._writer.end_episode()  # no episode across the missing row
-                self.get_logger().error(str(error), throttle_duration_sec=1.0)
+            if self._recorder is not None and self._recording and not self._paused:
+                full = self._recorder.rows_in_episode == episode_steps > 0
+                self._recorder.append(step.transition, begins=step.first or full)
+        if self._recorder is not None and self._recording and not self._paused:
+            self._recorder.add_lost(self._lost - self._lost_before)
+        self._lost_before = self._lost
+
+    def _log_problems(self, recorder: Recorder) -> None:
+        """Say once when the disk begins to refuse, when it takes rows again, and which rows were refused."""
+        if bool(recorder.problem) != bool(self._problem):
+            if recorder.problem:
+                self.get_logger().error(recorder.problem)
+            else:
+                self.get_logger().info(f"writing again, into {recorder.files[-1]}")
+        self._problem = recorder.problem
+        if recorder.refusal and recorder.refusal != self._refusal:
+            self.get_logger().error(recorder.refusal, throttle_duration_sec=1.0)
+        self._refusal = recorder.refusal
 
     def _on_tick(self) -> None:
         self._since_word += 1
         self._since_stop += 1
-        if self._writer is not None:
-            self._writer.flush()
+        if self._recorder is not None and self._recording:
+            self._recorder.flush_if_due()
+            self._log_problems(self._recorder)
         if self._stopping is not None and self._all_has_come():
             self._stopping.set_result(None)
 
@@ -159,7 +199,7 @@ class LoggerNode(Node):
         try:
             self._listener.hear(topic, message, time.time_ns())
         except UserError as error:
-            self._figures["refused"] += 1
+            self._refused += 1
             self.get_logger().error(f"message ignored: {error}", throttle_duration_sec=1.0)
             return
         if topic == parsing.JOINT_STATES:
@@ -172,8 +212,8 @@ class LoggerNode(Node):
     # -- services -------------------------------------------------------------------------------------------
 
     def _on_start(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._writer is not None:
-            response.message = f"recording into {self._writer.path} already; call ~/stop first"
+        if self._recorder is not None and self._recording:
+            response.message = f"recording into {self._recorder.path} already; call ~/stop first"
             return response
         try:
             response.message = f"recording into {self._start_recording()}"
@@ -184,52 +224,77 @@ class LoggerNode(Node):
 
     async def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Close the file, when the messages that were on their way have come."""
-        if self._writer is None or self._stopping is not None:
-            response.message = "nothing is being recorded; call ~/start first"
+        if self._recorder is None or not self._recording or self._stopping is not None:
+            response.message = NOT_RECORDING
             return response
         self._since_stop = 0
         self._stopping = Future()
         try:
             await self._stopping
-            rows, path = self._writer.rows, self._writer.path
             self._stop_recording()
-        except UserError as error:
-            response.message = str(error)
-            return response
         finally:
             self._stopping = None
-        response.success, response.message = True, f"{rows} rows in {path}"
+        recorder = self._recorder
+        files = ", ".join(map(str, recorder.files)) or "no file"
+        response.success, response.message = not recorder.problem, f"{recorder.rows} rows in {files}"
+        if recorder.problem:
+            response.message += f"; {recorder.dropped} rows dropped: {recorder.problem}"
         return response
 
-    def _on_discard(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Drop the newest episode, which stays open until the next one begins, and the rest of its walk."""
-        if self._writer is None:
-            response.message = "nothing is being recorded; call ~/start first"
+    def _while_recording(
+        self, act: Callable[[Recorder], str], request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """Answer with what `act` says, or refuse with its error."""
+        if self._recorder is None or not self._recording:
+            response.message = NOT_RECORDING
             return response
-        rows = self._writer.rows_in_episode
-        self._writer.discard_episode()
-        self._listener.builder.skip_walk()
-        response.success, response.message = True, f"{rows} rows discarded"
+        try:
+            response.message = act(self._recorder)
+            response.success = True
+        except UserError as error:
+            response.message = str(error)
         return response
+
+    def _on_pause(self, recorder: Recorder) -> str:
+        self._paused = True
+        recorder.end_episode()
+        return f"paused after {recorder.rows} rows"
+
+    def _on_resume(self, recorder: Recorder) -> str:
+        self._paused = False
+        return f"recording into {recorder.path}"
+
+    def _on_discard(self, recorder: Recorder) -> str:
+        """Drop the newest episode, also one that is over, and the rest of its walk."""
+        rows, elsewhere = recorder.discard_episode()
+        self._listener.builder.skip_walk()
+        stays = f"; its first part stays in {elsewhere}" if elsewhere else ""
+        return f"{rows} rows discarded{stays}"
 
     # -- diagnostics ----------------------------------------------------------------------------------------
 
     def _describe(self) -> tuple[str, dict[str, Any]]:
-        silence = self._silence()
-        if silence:
-            self.get_logger().warning(silence, throttle_duration_sec=10.0)
-        figures: dict[str, Any] = {"recording": self._writer is not None, **self._figures}
+        figures: dict[str, Any] = {"recording": self._recording, "paused": self._paused}
+        recorder = self._recorder
+        for name in ("rows", "episodes", "waiting", "dropped"):
+            figures[name] = getattr(recorder, name) if recorder is not None else 0
+        figures |= {"refused": self._refused, "refused_rows": recorder.refused if recorder is not None else 0}
         figures |= {"lost": self._listener.builder.lost, "late": self._listener.builder.late}
         figures |= {"incomplete": self._listener.assembler.incomplete, **self._pace.figures()}
-        return silence, figures
+        figures["files"] = ", ".join(map(str, recorder.files)) if recorder is not None else ""
+        return (recorder.problem if recorder is not None else "") or self._silence(), figures
 
     def _silence(self) -> str:
         """Which of the topics that a row needs nobody publishes while it records."""
-        if self._writer is None:
+        if not self._recording:
             return ""
         needed = (*messages.MESSAGE_TYPES, parsing.JOINT_COMMANDS)
         missing = [topic for topic in needed if self.count_publishers(topic) == 0]
-        return f"no rows while nobody publishes {', '.join(missing)}" if missing else ""
+        if not missing:
+            return ""
+        silence = f"no rows while nobody publishes {', '.join(missing)}"
+        self.get_logger().warning(silence, throttle_duration_sec=10.0)
+        return silence
 
 
 def main(args: list[str] | None = None) -> int:

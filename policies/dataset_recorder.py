@@ -51,6 +51,7 @@ class Recorder:
         clock: monotonic s.
 
     Attributes:
+        rows_in_episode: of the newest episode, refused ones too.
         rows: recorded, whether in a file by now or not; not those discarded, dropped or refused.
         episodes: begun, and not discarded.
         dropped: rows that memory had no room for.
@@ -74,7 +75,7 @@ class Recorder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = Path(path)
-        self.rows = self.episodes = self.dropped = self.refused = 0
+        self.rows = self.episodes = self.rows_in_episode = self.dropped = self.refused = 0
         self.refusal = self.problem = ""
         self.files: list[Path] = []
         self._info = info
@@ -106,6 +107,7 @@ class Recorder:
         self._waiting.append(_Row(transition, begins))
         self.rows += 1
         self.episodes += begins
+        self.rows_in_episode = 1 if begins else self.rows_in_episode + 1
         if len(self._waiting) > self._keep_rows:
             self._drop_oldest()
         self.flush_if_due()
