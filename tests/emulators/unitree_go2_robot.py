@@ -1,7 +1,7 @@
-"""A Go2 with the A1's body, in PyBullet, on ROS 2 topics; `unitree.UnitreeEmulator("go2")` starts it as a process.
+"""A Go2 with the A1's body, in PyBullet, on ROS 2 topics; `unitree.UnitreeEmulator("go2")` starts it.
 
-As `unitree_robot`, and beyond that: it says its state 500 times a second whether or not it is commanded, and has
-a sport mode that stands on its own and ignores commands, until it is laid down and told to let go.
+As `unitree_robot`, and beyond that: it says its state 500 times a second whether or not it is commanded, and
+has a sport mode that stands on its own and ignores commands, until it is laid down and told to let go.
 """
 
 from __future__ import annotations
@@ -90,10 +90,8 @@ class Go2(Robot):
         self._pose = self._goal = self._spec.stand_pose  # of the sport mode
         self._services = {
             service: (
-                self._node.create_subscription(
-                    Request, f"/api/{service}/request", print, QoSProfile(depth=10)
-                ),
-                self._node.create_publisher(Response, f"/api/{service}/response", QoSProfile(depth=10)),
+                self._node.create_subscription(Request, f"/api/{service}/request", print, 10),
+                self._node.create_publisher(Response, f"/api/{service}/response", 10),
             )
             for service in ("motion_switcher", "sport")
         }
@@ -107,7 +105,7 @@ class Go2(Robot):
 
     def poll(self) -> None:
         """Take in what has come, and answer."""
-        while self.socket.ready():
+        while self._waiting():
             self.receive()
         for service, (requests, responses) in self._services.items():
             while (request := take(requests)) is not None:
@@ -131,6 +129,9 @@ class Go2(Robot):
     def _open_link(self) -> Topics:
         return Topics(self._node)
 
+    def _waiting(self) -> bool:
+        return self.socket.ready()
+
     def _decode(self, packet: bytes) -> list[MotorRequest]:
         if self.faults.sport:
             raise Refused("sport mode")
@@ -152,7 +153,8 @@ class Go2(Robot):
             return json.dumps({"form": "0", "name": self.faults.sport})
         if service == "motion_switcher" and function == RELEASE_MODE:
             if not self.faults.stubborn:
-                self._refused["dropped"] += bool(self.faults.sport) and self._body.state.position[2] > LOW
+                if self.faults.sport and self._body.state.position[2] > LOW:
+                    self._refused["dropped"] += 1
                 self.faults.sport = ""
         elif service == "sport" and function == STAND_DOWN:
             if not self.faults.stands_by:
