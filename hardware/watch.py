@@ -9,6 +9,10 @@ import numpy as np
 from .spec import RobotSpec
 from .state import Array, RobotState
 
+SENSORS = {
+    "encoders": ("joint_positions", "joint_velocities", "joint_torques"),
+    "IMU": ("orientation", "angular_velocity", "linear_acceleration"),
+}
 STILL = 0.02  # rad; ten standard deviations of an encoder's noise are no motion
 SLOW = 0.5  # rad/s, likewise
 
@@ -18,6 +22,9 @@ class Watch:
 
     Args:
         state: the one in which the motors are energised.
+
+    Attributes:
+        missed: (12,) control periods in which each joint should have moved since it last did.
     """
 
     def __init__(self, spec: RobotSpec, state: RobotState) -> None:
@@ -25,9 +32,9 @@ class Watch:
         self._timeout_ns = round(spec.safety.command_timeout * 1e9)
         self._state = state
         self._target = state.joint_positions
-        self._frozen = {"encoders": 0, "IMU": 0}  # periods that moved targets but no reading
+        self._frozen = dict.fromkeys(SENSORS, 0)  # periods that moved targets but no reading
         self._rest = self._target, self._target  # where each joint rested last, and its target then
-        self._missed = np.zeros(len(self._target), int)  # periods since in which it should have moved
+        self.missed = np.zeros(len(self._target), int)
 
     def problem(self, state: RobotState, target: Array) -> str:
         """Why the robot must be damped, one line; empty where all is well.
@@ -46,8 +53,8 @@ class Watch:
         still for ever, so only periods in which it was told to move count.
         """
         told_to_move = bool((target != self._target).any())
-        for sensor, before, now in zip(self._frozen, _readings(self._state), _readings(state), strict=True):
-            same = bool((before == now).all())
+        for sensor, fields in SENSORS.items():
+            same = all((getattr(self._state, field) == getattr(state, field)).all() for field in fields)
             self._frozen[sensor] = self._frozen[sensor] + told_to_move if same else 0
             frozen = self._frozen[sensor] * self._spec.period_ns
             if frozen >= self._timeout_ns:
@@ -64,17 +71,10 @@ class Watch:
         resting = np.abs(state.joint_positions - position) <= STILL
         resting &= np.abs(state.joint_velocities) <= SLOW
         self._rest = np.where(resting, position, state.joint_positions), np.where(resting, aim, target)
-        missed = self._missed + (np.abs(target - aim) > safety.stuck_change)
-        self._missed = np.where(resting, missed, 0)
-        joint = int(np.argmax(self._missed))
-        stuck = int(self._missed[joint]) * self._spec.period_ns
+        missed = self.missed + (np.abs(target - aim) > safety.stuck_change)
+        self.missed = np.where(resting, missed, 0)
+        joint = int(np.argmax(self.missed))
+        stuck = int(self.missed[joint]) * self._spec.period_ns
         if stuck < round(safety.stuck_time * 1e9):
             return ""
         return f"{self._spec.joint_names[joint]} sticks: it ignored its target for {stuck / 1e6:.0f} ms"
-
-
-def _readings(state: RobotState) -> tuple[Array, Array]:
-    """What the encoders and what the IMU say."""
-    encoders = (state.joint_positions, state.joint_velocities, state.joint_torques)
-    imu = (state.orientation, state.angular_velocity, state.linear_acceleration)
-    return np.concatenate(encoders), np.concatenate(imu)
