@@ -8,7 +8,7 @@ Every format is read into blocks of rows and written from them; see `policies.co
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,11 +19,11 @@ from .errors import UserError
 from .hardware.spec import load_robot
 from .interrupts import stop_on_interrupt
 from .policies.conversion import Reading, Rows, check_finite, end_episodes, read_dara, write_dara
+from .policies.dataset_files import check_same_task, joined_info
 from .policies.dataset_format import DataSetInfo
 
 Target = Literal["dara", "d4rl", "minari"]
 MINARI_ID = re.compile(r"[-\w/]+-v\d+")
-SAME = ("robot", "control_period", "observation_names", "action_names", "spec_hash", "task_hash")
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ class _Tally:
 
     def __init__(self, inputs: Sequence[Path], total: int, progress: Callable[[int, int], None]) -> None:
         self.rows = self.episodes = self.failures = 0
+        self._names: Set[str] = frozenset()
         self._inputs, self._total, self._progress = inputs, total, progress
 
     def count(self, readings: Sequence[Reading], interrupted: Callable[[], bool]) -> Iterator[Rows]:
@@ -105,6 +106,7 @@ class _Tally:
             for rows in end_episodes(reading.blocks):
                 if interrupted():
                     raise KeyboardInterrupt
+                self._check_columns(rows, path)
                 check_finite(rows, self.rows - before, path)
                 self.rows += len(rows)
                 self.episodes += int((rows.terminals | rows.timeouts).sum())
@@ -115,23 +117,24 @@ class _Tally:
                 notes = "; ".join(reading.notes)
                 raise UserError(f"{path}: not one transition came of it ({notes}): give a longer recording")
 
+    def _check_columns(self, rows: Rows, path: Path) -> None:
+        names = rows.columns().keys()
+        self._names = self._names or names
+        if names != self._names:
+            name = min(names ^ self._names)
+            raise UserError(f"{path} and {self._inputs[0]} differ in {name}: convert them one by one")
+
 
 def guess_format(path: Path) -> str:
-    """dara, d4rl, minari or rosbag, by what is there.
-
-    Raises:
-        UserError: nothing is there, or nothing that we know.
-    """
+    """dara, d4rl, minari or rosbag, by what is there; dara where nothing tells."""
     if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").is_file():
         return "rosbag"
     if (path / "data" / "metadata.json").is_file() or (not path.exists() and MINARI_ID.fullmatch(str(path))):
         return "minari"
-    if path.is_dir():
-        raise UserError(f"{path}: no recording and no Minari data set: give the folder of one, or a file")
     try:
         with h5py.File(path, "r") as file:
             return "dara" if "schema_version" in file.attrs else "d4rl"
-    except OSError:  # missing, damaged, or ours and not closed: the reader tells
+    except OSError:  # a folder, missing, damaged, or ours and not closed: the reader tells
         return "dara"
 
 
@@ -168,19 +171,18 @@ def _writer(to: Target) -> Callable[[Path, DataSetInfo, Iterable[Rows]], None]:
 
 
 def _common_header(inputs: Sequence[Path], readings: Sequence[Reading], choices: Choices) -> DataSetInfo:
-    """The first input's header, with what the user says over it.
+    """One header for all inputs, with what the user says over it.
 
     Raises:
-        UserError: an input is of another robot or task.
+        UserError: an input is of another robot, task or domain.
     """
-    first = readings[0].info
-    for path, reading in zip(inputs, readings, strict=True):
-        for name in SAME:
-            if getattr(reading.info, name) != getattr(first, name):
-                raise UserError(f"{path} and {inputs[0]} differ in {name}: convert them one by one")
-    made_by = "; ".join(dict.fromkeys(reading.info.made_by for reading in readings))
-    world, domain = choices.world or first.world, choices.domain or first.domain
-    return replace(first, made_by=made_by, world=world, domain=domain)
+    infos = [reading.info for reading in readings]
+    for path, info in zip(inputs, infos, strict=True):
+        check_same_task(infos[0], info, f"{inputs[0]} and {path}")
+        if info.domain != infos[0].domain and choices.domain is None:
+            raise UserError(f"{inputs[0]} and {path} are of different domains: say which one with --domain")
+    joined = joined_info(infos)
+    return replace(joined, world=choices.world or joined.world, domain=choices.domain or joined.domain)
 
 
 def _check_out(out: Path, to: Target, overwrite: bool) -> None:

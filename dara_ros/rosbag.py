@@ -23,9 +23,10 @@ from .errors import UserError
 from .hardware.spec import RobotSpec
 from .listening import WalkListener
 from .parsing import JOINT_COMMANDS, JOINT_STATES, ROBOT_STATE, SENT_COMMANDS, STATE_TOPICS
-from .policies.conversion import BLOCK_ROWS, Reading, Rows
+from .policies.conversion import Reading, Rows
 from .policies.dataset_format import Transition
 
+ROWS_AT_ONCE = 500
 NEEDED = (*STATE_TOPICS, JOINT_COMMANDS)
 RECORDED = (*NEEDED, SENT_COMMANDS, ROBOT_STATE)
 # Our types are the same in every ROS 2 since Humble; definitions that a recording carries are not looked at.
@@ -97,7 +98,7 @@ def _blocks(path: Path, prefix: str, listener: WalkListener, notes: list[str]) -
                 waiting.append(step.transition)
             else:
                 broken += 1
-        if len(waiting) > BLOCK_ROWS:  # the last one stays: the next step may end its episode
+        if len(waiting) > ROWS_AT_ONCE:  # the last one stays: the next step may end its episode
             yield _rows(waiting[:-1])
             del waiting[:-1]
     if waiting:

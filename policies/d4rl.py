@@ -101,6 +101,7 @@ def write_d4rl(path: Path, info: DataSetInfo, blocks: Iterable[Rows]) -> None:
     """
     temporary = path.with_name(path.name + ".part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(temporary, "w") as file:
             file.create_group(HEADER).attrs.update(info_to_attributes(info))
             for rows in blocks:

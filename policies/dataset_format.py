@@ -139,7 +139,10 @@ def info_from_attributes(attributes: Mapping[str, Any], path: str) -> DataSetInf
         UserError: the attributes are missing, damaged, or of another schema version.
     """
     if "schema_version" not in attributes:
-        raise UserError(f"{path}: is HDF5, but not a dara_ros data set (no schema_version): record it anew")
+        raise UserError(
+            f"{path}: is HDF5, but not a dara_ros data set (no schema_version): "
+            f"make it one with `dara convert {path} --out NEW.h5`, if it is in D4RL's layout"
+        )
     version = attributes["schema_version"]
     if version != SCHEMA_VERSION:
         raise UserError(
