@@ -60,7 +60,9 @@ class UnitreeEmulator:
     def __init__(self, robot: str = "a1", hung: bool = False, domain: int | None = None) -> None:
         script = FOLDER / ("unitree_go2_robot.py" if robot == "go2" else "unitree_robot.py")
         self._arguments = [str(script), robot, *(["hung"] if hung else [])]
-        self._environment = os.environ | ({} if domain is None else {"ROS_DOMAIN_ID": str(domain)})
+        self._environment = os.environ | {"PYTHONPATH": str(FOLDER.parent)}
+        if domain is not None:
+            self._environment["ROS_DOMAIN_ID"] = str(domain)
 
     def __enter__(self) -> UnitreeEmulator:
         self._process = subprocess.Popen(

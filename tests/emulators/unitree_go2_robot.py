@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from emulators.unitree_go2_wire import Seal, decode_command, encode_state
+from emulators.unitree_robot import PERIOD, Faults, Robot
+from emulators.unitree_wire import Measured, MotorRequest, Refused
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from unitree_api.msg import Request, Response
 from unitree_go.msg import LowCmd, LowState
-from unitree_go2_wire import Seal, decode_command, encode_state
-from unitree_robot import PERIOD, Faults, Robot
-from unitree_wire import Measured, MotorRequest, Refused
 
 from dara_ros.hardware.state import MotorCommand
 

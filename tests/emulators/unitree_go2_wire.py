@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from emulators.unitree_wire import JOINTS, Measured, MotorRequest, Refused, crc
 from rclpy.serialization import deserialize_message
 from unitree_go.msg import LowCmd
-from unitree_wire import JOINTS, Measured, MotorRequest, Refused, crc
 
 HEADER = (0xFE, 0xEF, 0xFF)
 MODES = (0x00, 0x01)  # stop, servo

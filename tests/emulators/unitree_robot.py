@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import pybullet
-from unitree_wire import Measured, MotorRequest, Refused, decode_command, encode_state
+from emulators.unitree_wire import Measured, MotorRequest, Refused, decode_command, encode_state
 
 from dara_ros.hardware.spec import RobotSpec, load_robot
 from dara_ros.hardware.state import MotorCommand, RobotState, up_in_body
