@@ -11,6 +11,7 @@ node up, messages wait in the middleware: `qos` says how many.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -281,8 +282,9 @@ class LoggerNode(Node):
         figures |= {"refused": self._refused, "refused_rows": recorder.refused if recorder is not None else 0}
         figures |= {"lost": self._listener.builder.lost, "late": self._listener.builder.late}
         figures |= {"incomplete": self._listener.assembler.incomplete, **self._pace.figures()}
-        figures["files"] = ", ".join(map(str, recorder.files)) if recorder is not None else ""
-        return (recorder.problem if recorder is not None else "") or self._silence(), figures
+        figures["problem"] = recorder.problem if recorder is not None else ""
+        figures["files"] = os.pathsep.join(map(str, recorder.files)) if recorder is not None else ""
+        return figures["problem"] or self._silence(), figures
 
     def _silence(self) -> str:
         """Which of the topics that a row needs nobody publishes while it records."""

@@ -1,5 +1,6 @@
 """The commands around nodes and machines: dry runs, recordings, examination, benchmarks."""
 
+from collections.abc import Mapping
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -7,10 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command_line import INTERRUPTED, Domain, Json, PolicyFile, Robot, World, app, emit, refuse_existing
+from .command_line import (
+    INTERRUPTED,
+    Domain,
+    Json,
+    PolicyFile,
+    Robot,
+    World,
+    app,
+    emit,
+    refuse_existing,
+    say,
+)
 from .errors import UserError
 from .interrupts import stop_on_interrupt
-from .progress import progress_bars
+from .keys import pressed_keys
+from .progress import progress_bars, status_line
 
 if TYPE_CHECKING:
     from .dry_run import DryRunResult
@@ -66,6 +79,9 @@ def dry_run(
         raise typer.Exit(INTERRUPTED)
 
 
+RECORDING_KEYS = {"p": "pause", "r": "resume", "d": "discard"}  # key -> service of the logger
+
+
 @app.command()
 def record(
     out: Annotated[Path, typer.Option(help="Data set file to make (HDF5).")],
@@ -85,6 +101,8 @@ def record(
 ) -> None:
     """Log the transitions of a running robot, or of a simulated one, through the logger node.
 
+    On a terminal: p pauses, r resumes, d discards the last episode, Ctrl-C ends.
+
     \b
     Example:
       dara record --out target.h5 --world yard --seconds 600
@@ -101,15 +119,19 @@ def record(
         if walked.interrupted:
             raise typer.Exit(INTERRUPTED)
         return
+    from .recording import as_text
     from .recording import record as record_rows
 
-    with stop_on_interrupt() as interrupted, progress_bars() as report:
+    with stop_on_interrupt() as interrupted, pressed_keys() as keys, status_line() as show:
         recorded = record_rows(
             out, robot, world, domain.value, namespace, seconds, interrupted,
-            lambda rows: report("rows", rows, 0),
+            lambda figures: show(_recording_line(figures)),
+            lambda: [RECORDING_KEYS[key] for key in keys() if key in RECORDING_KEYS],
+            say,
         )  # fmt: skip
-    text = f"{out}: {recorded.rows} rows, {recorded.lost} lost on the way"
-    emit(recorded, as_json, "\n".join([text, *node_lines(recorded.nodes)]))
+    emit(recorded, as_json, "\n".join([as_text(recorded), *node_lines(recorded.nodes)]))
+    if recorded.problem:
+        raise typer.Exit(1)
     if interrupted():
         raise typer.Exit(INTERRUPTED)
 
@@ -151,6 +173,14 @@ def bench(
     statuses = [run(one, context.args) for one in (benchmarks() if name == "all" else [name])]
     if any(statuses):
         raise typer.Exit(max(statuses))
+
+
+def _recording_line(figures: Mapping[str, str]) -> str:
+    """How a recording goes, and what may be done about it."""
+    counts = ", ".join(f"{figures[name]} {name}" for name in ("rows", "episodes", "lost", "late", "dropped"))
+    keys = ", ".join(f"{key} {service}" for key, service in RECORDING_KEYS.items())
+    paused = "PAUSED, " if figures["paused"] == "True" else ""
+    return f"{paused}{counts} ({keys}, Ctrl-C end) {figures['problem']}"
 
 
 def _walk(

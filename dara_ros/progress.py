@@ -10,6 +10,19 @@ Report = Callable[[str, int, int], None]
 
 
 @contextmanager
+def status_line() -> Iterator[Callable[[str], None]]:
+    """One line that changes, on a terminal only, and gone when the work is done."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("") as status:
+        yield status.update
+
+
+@contextmanager
 def progress_bars() -> Iterator[Report]:
     """A bar per stage, on a terminal only, and gone when the work is done."""
     from rich.console import Console

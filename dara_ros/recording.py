@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from .hardware.spec import load_robot
 from .processes import NodeDied, Processes
 from .session import LOGGER, Refused, RobotClient, SessionTimeout
 
-LOOK_INTERVAL = 0.5  # s between two looks at how far it is
+LOOK_INTERVAL = 0.2  # s between two looks at how far it is
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,22 @@ class Recorded:
     """What a recording gave.
 
     Attributes:
-        rows: of the file.
-        lost: rows that messages lost on the way cost.
+        files: that it went into; none where no row came.
+        rows: of these files.
+        lost: rows that messages lost on the way, or commands that came late, cost.
+        dropped: rows that the disk did not take while there was room in memory.
+        refused: rows that were not finite.
+        problem: why not all is in the files; empty: all is.
         nodes: what every node of the robot last said of itself on /diagnostics.
     """
 
-    file: str
+    files: list[str]
     rows: int
+    episodes: int
     lost: int
+    dropped: int
+    refused: int
+    problem: str
     nodes: dict[str, dict[str, str]]
 
 
@@ -40,7 +49,9 @@ def record(
     namespace: str = "",
     seconds: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Callable[[Mapping[str, str]], None] = lambda figures: None,
+    asked: Callable[[], Iterable[str]] = lambda: (),
+    said: Callable[[str], None] = lambda answer: None,
 ) -> Recorded:
     """Log transitions of the robot in `namespace` of this environment's ROS domain into `out`.
 
@@ -49,7 +60,9 @@ def record(
 
     Args:
         seconds: when to stop; None: when `should_stop` says so.
-        progress: called with the number of rows.
+        progress: called with what the logger says of itself: rows, episodes, lost, paused and so on.
+        asked: called often; gives the names of services of the logger to call: pause, resume, discard.
+        said: called with each answer.
 
     Raises:
         UserError: the logger refuses its parameters.
@@ -67,12 +80,46 @@ def record(
                 client.wait_for_nodes([LOGGER])
                 client.trigger(LOGGER, "start")
                 while not should_stop() and (end is None or time.monotonic() < end):
-                    progress(int(client.diagnostics(LOGGER)["rows"]))
+                    progress(client.diagnostics(LOGGER))
+                    for service in asked():
+                        said(_answer(client, service))
                     time.sleep(LOOK_INTERVAL)
-                client.trigger(LOGGER, "stop")
+                _answer(client, "stop")  # its figures tell what is wrong with the files
                 nodes = client.all_diagnostics([LOGGER])
         except (Refused, NodeDied) as error:
             raise UserError(str(error)) from error
         except SessionTimeout as error:
             raise RuntimeError(f"{error}; rows up to then are in {out}") from error
-    return Recorded(str(out), int(nodes[LOGGER]["rows"]), int(nodes[LOGGER]["lost"]), nodes)
+    return _recorded(nodes)
+
+
+def _answer(client: RobotClient, service: str) -> str:
+    """What the logger says to a request, refused or not."""
+    try:
+        return client.trigger(LOGGER, service)
+    except Refused as error:
+        return str(error)
+
+
+def _recorded(nodes: dict[str, dict[str, str]]) -> Recorded:
+    told = nodes[LOGGER]
+    return Recorded(
+        files=[file for file in told["files"].split(os.pathsep) if file],
+        rows=int(told["rows"]),
+        episodes=int(told["episodes"]),
+        lost=int(told["lost"]) + int(told["late"]),
+        dropped=int(told["dropped"]),
+        refused=int(told["refused_rows"]),
+        problem=told["problem"],
+        nodes=nodes,
+    )
+
+
+def as_text(recorded: Recorded) -> str:
+    """The recording in a line for people."""
+    r = recorded
+    text = (
+        f"{', '.join(r.files) or 'no file'}: {r.rows} rows, {r.episodes} episodes, {r.lost} lost on the way"
+    )
+    text += f", {r.dropped} dropped, {r.refused} refused"
+    return f"{text}; {r.problem}" if r.problem else text

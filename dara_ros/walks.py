@@ -35,6 +35,8 @@ def read_walks(
     """
     if walks == 0:
         return [], [], []
+    if not file.exists():  # the logger makes it with its first rows
+        raise UserError(f"{file}: {walks} walks were made and none logged; see the nodes' logs for why")
     with DataSet(file) as data:
         last = walk_ends(data, spec)
         last = last[:walks] if cut else last

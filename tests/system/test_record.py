@@ -19,7 +19,7 @@ pytest.importorskip("pybullet", reason="needs the extra [sim]")
 from dara_ros.hardware.safety import Mode  # noqa: E402
 from dara_ros.policies.dataset import DataSet  # noqa: E402
 from dara_ros.processes import Processes  # noqa: E402
-from dara_ros.session import CONTROLLER, ROBOT, RobotClient  # noqa: E402
+from dara_ros.session import CONTROLLER, LOGGER, ROBOT, RobotClient  # noqa: E402
 
 STEPS = 60
 
@@ -45,10 +45,10 @@ def test_rows_of_a_walk_are_recorded(robot: RobotClient, tmp_path: Path) -> None
     command = [sys.executable, "-m", "dara_ros.command", "record", "--world", "yard", "--out", str(out)]
     process = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not out.exists() and time.monotonic() < deadline:
+    while robot.diagnostics(LOGGER, timeout=60)["recording"] != "True":
+        assert time.monotonic() < deadline
         time.sleep(0.1)
     robot.walk(timeout=60)
-    time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     answer, _ = process.communicate(timeout=60)
     assert process.returncode == 130
