@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # for the emulators
 
 from reaction_rig import Disturbed, Rig  # noqa: E402
 from reaction_scenarios import SCENARIOS, Result, Scenario, run  # noqa: E402
+from reaction_wall_clock import Unavailable  # noqa: E402
 
 from dara_ros.processes import NodeDied  # noqa: E402
 from dara_ros.session import Refused, SessionTimeout  # noqa: E402
@@ -92,11 +93,14 @@ def main() -> int:
         writer.writeheader()
         for scenario in scenarios:
             results = []
-            for number, result in enumerate(repeat(rig, scenario, chosen.repetitions)):
-                results.append(result)
-                writer.writerow(row(number, result))
-                file.flush()
-            print(table_line(scenario, results), flush=True)
+            try:
+                for number, result in enumerate(repeat(rig, scenario, chosen.repetitions)):
+                    results.append(result)
+                    writer.writerow(row(number, result))
+                    file.flush()
+                print(table_line(scenario, results), flush=True)
+            except Unavailable as reason:
+                print(f"{scenario.name:36}not measured: {reason}", flush=True)
             missed += sum(bool(result.problem) for result in results)
     print(
         f"{missed} missed; reactions count from the limit, ms; {time.monotonic() - begin:.0f} s; {chosen.out}"

@@ -6,6 +6,7 @@ All times are of CLOCK_MONOTONIC, which the processes of a machine share: the em
 from __future__ import annotations
 
 import os
+import random
 import re
 import time
 from array import array
@@ -19,6 +20,7 @@ from typing import Any
 
 from emulators.unitree import Status, UnitreeEmulator
 from reaction_policies import write_failing_policy
+from reaction_wall_clock import WallClock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
@@ -134,6 +136,8 @@ class Rig:
         self.failing_policy = write_failing_policy(logs / "failing.onnx", self.spec)
         self.foreign_policy = write_failing_policy(logs / "foreign.onnx", self.spec, robot="go1")
         self.emulator = UnitreeEmulator("a1", hung=True)
+        self.wall_clock = WallClock(logs)  # of the nodes
+        self.random = random.Random(0)
         self.modes: list[Mode] = []
         self.sent: list[SentCommand] = []
         self._states = 0  # that were heard
@@ -167,6 +171,7 @@ class Rig:
         host, port = self.emulator.address
         before = dict(os.environ)
         os.environ |= {"DARA_ROBOT_ADDRESS": f"{host}:{port}", "DARA_LOCAL_PORT": "0"}
+        os.environ |= self.wall_clock.environment
         self.processes = Processes(self._logs, domain)
         os.environ.clear()
         os.environ.update(before)
@@ -188,7 +193,9 @@ class Rig:
         self.processes.stop()
 
     def restart_nodes(self) -> None:
-        """Start robot and controller anew, after one of them was killed."""
+        """Start robot and controller anew, in another ROS domain, after one of them was killed."""
+        for node in tuple(self.processes.nodes):
+            self.kill(node)  # sooner than to stop it
         self._stop_nodes()
         self._start_nodes()
 

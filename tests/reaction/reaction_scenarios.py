@@ -93,6 +93,7 @@ def run(rig: Rig, scenario: Scenario) -> Result:
         try:
             rig.rest()
             scenario.prepare(rig)
+            time.sleep(rig.random.uniform(0.0, rig.spec.control_period))  # any phase of it may be the worst
             sent = len(rig.sent)
             begun = scenario.inject(rig)
             break
@@ -284,6 +285,13 @@ def late(rig: Rig, periods: Callable[[RobotSpec], int]) -> float:
     return begun
 
 
+def leap_wall_clock(rig: Rig, seconds: int) -> float:
+    """Of both nodes."""
+    begun = time.monotonic()
+    rig.wall_clock.leap(seconds)
+    return begun
+
+
 def kill(rig: Rig, node: str) -> float:
     """SIGKILL."""
     begun = time.monotonic()
@@ -434,6 +442,16 @@ OTHERS = (
         robot_fault(clock_leap=3_600_000),
         at_once,
         outcome=Outcome.WALKS_ON,
+    ),
+    *(
+        Scenario(
+            f"the wall clock {leaps}",
+            walking,
+            partial(leap_wall_clock, seconds=seconds),
+            at_once,
+            outcome=Outcome.WALKS_ON,
+        )
+        for leaps, seconds in (("leaps ahead", 3600), ("goes back", -3600))
     ),
     Scenario(
         "a policy for another robot", standing, enable_a_foreign_policy, at_once, outcome=Outcome.REFUSED
