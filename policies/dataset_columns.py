@@ -8,14 +8,17 @@ memory but the batch and one offset per 1,024 rows, however large the file.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import h5py
 import numpy as np
 
 from ..errors import UserError
+from .dataset_open import damage_named
 
 
 class Column(Protocol):
@@ -49,16 +52,19 @@ class ArrayColumn:
 class HDF5Column:
     """Any HDF5 dataset (compressed, contiguous), through HDF5 itself: right always, fast for blocks only."""
 
-    def __init__(self, dataset: h5py.Dataset, rows: int) -> None:
+    def __init__(self, dataset: h5py.Dataset, rows: int, path: Path) -> None:
         self.rows = min(rows, len(dataset))
         self._dataset = dataset
+        self._path = path
 
     def gather(self, indices: np.ndarray) -> np.ndarray:
         unique, inverse = np.unique(indices, return_inverse=True)  # HDF5 wants rising indices
-        return self._dataset[unique][inverse]
+        with damage_named(self._path):
+            return self._dataset[unique][inverse]
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        return self._dataset[start:stop]
+        with damage_named(self._path):
+            return self._dataset[start:stop]
 
 
 class ChunkedColumn:
@@ -70,14 +76,21 @@ class ChunkedColumn:
         self._shape = dataset.shape[1:]
         self._row_bytes = dataset.dtype.itemsize * int(np.prod(self._shape))
         self._chunk_rows = dataset.chunks[0]
-        rows = min(rows, len(dataset))
+        size = os.fstat(descriptor).st_size
+        # A file may declare any number of rows: of what cannot be in it, not even an index is made.
+        possible = (size // (self._chunk_rows * self._row_bytes) + 1) * self._chunk_rows
+        rows = min(rows, len(dataset), possible)
         self._offsets = _chunk_offsets(dataset, rows)
-        self.rows = self._rows_within(rows, os.fstat(descriptor).st_size)
+        self.rows = self._rows_within(rows, size)
 
     @staticmethod
     def fits(dataset: h5py.Dataset) -> bool:
         """Whether the dataset is laid out as this class reads it."""
-        plain = dataset.chunks is not None and dataset.id.get_create_plist().get_nfilters() == 0
+        plain = (
+            dataset.chunks is not None
+            and dataset.size > 0
+            and dataset.id.get_create_plist().get_nfilters() == 0
+        )
         return plain and dataset.chunks[1:] == dataset.shape[1:] and dataset.dtype.isnative
 
     def gather(self, indices: np.ndarray) -> np.ndarray:
@@ -152,11 +165,11 @@ class JoinedColumn:
         return np.concatenate(pieces)
 
 
-def open_column(dataset: h5py.Dataset, rows: int, descriptor: int) -> Column:
-    """The fastest way to read the first ``rows`` rows; ``descriptor`` is the open file's."""
+def open_column(dataset: h5py.Dataset, rows: int, raw: io.FileIO) -> Column:
+    """The fastest way to read the first ``rows`` rows; ``raw`` is the same file, open."""
     if ChunkedColumn.fits(dataset):
-        return ChunkedColumn(dataset, rows, descriptor)
-    return HDF5Column(dataset, rows)
+        return ChunkedColumn(dataset, rows, raw.fileno())
+    return HDF5Column(dataset, rows, Path(raw.name))
 
 
 def _chunk_offsets(dataset: h5py.Dataset, rows: int) -> np.ndarray:

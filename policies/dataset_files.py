@@ -24,7 +24,7 @@ from .dataset_format import (
     info_from_attributes,
 )
 from .dataset_layout import COMPACT
-from .dataset_open import damage_named, open_file
+from .dataset_open import damage_named, open_file, plain_dataset
 from .dataset_writer import DataSetWriter
 
 SUFFIXES = (".h5", ".hdf5")  # of the files that count in a folder
@@ -61,12 +61,13 @@ class DataSetFile:
                 _check_columns(self._file, path, self.info)
                 if self.rows <= 0:
                     raise EmptyFile(f"{path}: empty, no transitions were written: collect or record it anew")
-                self.lost_rows = int(self._file[LOST_ROWS][()]) if LOST_ROWS in self._file else None
+                self.lost_rows = _count(self._file, LOST_ROWS, path) if LOST_ROWS in self._file else None
                 names = [*FLOAT_COLUMNS, *FLAG_COLUMNS, *(f"infos/{n}" for n in self._file.get("infos", ()))]
+                datasets = {name: plain_dataset(self._file, name, path) for name in names}
                 self.columns: dict[str, Column] = {
-                    name: open_column(self._file[name], self.rows, self._raw.fileno()) for name in names
+                    name: open_column(dataset, self.rows, self._raw) for name, dataset in datasets.items()
                 }
-                self.layout = {name: (self._file[name].dtype, self._file[name].shape[1:]) for name in names}
+                self.layout = {name: (dataset.dtype, dataset.shape[1:]) for name, dataset in datasets.items()}
         except UserError:
             self.close()
             raise
@@ -192,7 +193,14 @@ def _committed_rows(file: h5py.File, path: Path) -> int:
     for name in (COMMITTED_ROWS, *FLOAT_COLUMNS, *FLAG_COLUMNS):
         if name not in file:
             raise UserError(f"{path}: damaged, it lacks {name!r}: collect or record it anew")
-    return int(file[COMMITTED_ROWS][()])
+    return _count(file, COMMITTED_ROWS, path)
+
+
+def _count(file: h5py.File, name: str, path: Path) -> int:
+    dataset = plain_dataset(file, name, path)
+    if dataset.shape != () or dataset.dtype.kind not in "iu":
+        raise UserError(f"{path}: damaged, {name} is no whole number: collect or record it anew")
+    return int(dataset[()])
 
 
 def _check_columns(file: h5py.File, path: Path, info: DataSetInfo) -> None:
@@ -200,7 +208,7 @@ def _check_columns(file: h5py.File, path: Path, info: DataSetInfo) -> None:
     sizes = {"observations": info.observation_size, "actions": info.action_size}
     sizes["next_observations"] = sizes["observations"]
     for name in (*FLOAT_COLUMNS, *FLAG_COLUMNS):
-        dataset = file[name]
+        dataset = plain_dataset(file, name, path)
         shape, dtype = (sizes[name],) if name in sizes else (), "f4" if name in FLOAT_COLUMNS else "?"
         if dataset.shape[1:] != shape or dataset.dtype != dtype:
             raise UserError(

@@ -4,12 +4,16 @@ HDF5 refuses a file that its writer did not close (the superblock's flags still 
 one that was cut off. Its own way around the first, SWMR reading, retries for minutes on a damaged block. So
 such files are read through `_Whole`, a view whose superblock says what is true of the file now. Metadata
 blocks carry checksums: what is damaged fails at once, and never reads as data.
+
+A file may come from anywhere. `plain_dataset` lets through numbers that lie in the file itself, and no more
+of them than its size explains: nothing is unpickled, no other file is read, no small file fills the memory.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import struct
 from collections.abc import Iterator
@@ -23,6 +27,11 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # HDF5 File Format Specification 3.0, II.A, superblock version 2 and 3 with 8-byte offsets: signature,
 # version, two sizes, consistency flags; base, extension, end of file and root address; then the checksum.
 _SUPERBLOCK = struct.Struct("<8s4B4Q")
+
+NUMBERS = "biuf"  # kinds of NumPy types: boolean, integers, floats
+LARGEST_CHUNK = 256 * 2**20  # bytes; HDF5 unpacks a chunk in memory. Ours have a few hundred kB
+LARGEST_ROW = 64 * 2**10  # bytes of one row of one column
+LARGEST_RATIO = 1100  # bytes for one byte of the file: deflate reaches 1032
 
 
 def open_file(path: Path) -> h5py.File:
@@ -50,11 +59,42 @@ def damage_named(path: Path) -> Iterator[None]:
     """Turn what HDF5 says of a damaged file into one line that a user can act on."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # h5py's own depend on where the damage is, down to AttributeError
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path}: damaged ({reason}): take a copy that is whole, or record it anew"
         ) from error
+
+
+def plain_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
+    """The dataset `name` (group/name) of an open file, if it can be trusted.
+
+    Raises:
+        UserError: it is missing, holds no numbers, lies in another file, or declares more than it can hold.
+    """
+    group = name.rpartition("/")[0]
+    for link in (group, name):
+        if link and not isinstance(file.get(link, getlink=True), h5py.HardLink):
+            raise UserError(f"{path}: damaged, it lacks {link!r}: collect or record it anew")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.dtype.kind not in NUMBERS:
+        raise UserError(f"{path}: column {name} holds no numbers: collect or record it anew")
+    if dataset.is_virtual or dataset.external:
+        raise UserError(f"{path}: column {name} lies in another file: give a file that holds its rows itself")
+    item = dataset.dtype.itemsize
+    row, chunk = item * math.prod(dataset.shape[1:]), item * math.prod(dataset.chunks or ())
+    if (
+        row > LARGEST_ROW
+        or chunk > LARGEST_CHUNK
+        or item * dataset.size > LARGEST_RATIO * path.stat().st_size
+    ):
+        raise UserError(
+            f"{path}: column {name} declares {dataset.shape} numbers, more than a file of this size can hold "
+            "or a row may have: take a copy that is whole, or record it anew"
+        )
+    return dataset
 
 
 def _is_closed_and_whole(head: bytes, path: Path) -> bool:
