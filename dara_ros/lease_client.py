@@ -12,7 +12,8 @@ from std_srvs.srv import Trigger
 from .errors import UserError
 from .lease import SILENCE
 
-START = 5.0  # s that a robot node may take to appear, and then to answer
+START = 10.0  # s that a robot node may take to appear, as all nodes of a launch file start at once
+ANSWER = 5.0  # s
 PATIENCE = 2 * SILENCE  # s of being refused: a holder that has just died counts for so long
 RETRY = 0.1  # s
 
@@ -62,7 +63,7 @@ class LeaseClient:
 
     def _ask(self) -> Trigger.Response:
         future = self._client.call_async(Trigger.Request())
-        self._executor.spin_until_future_complete(future, START)
+        self._executor.spin_until_future_complete(future, ANSWER)
         if not future.done():
             raise UserError(f"no answer from {self._service}; is the robot node well? see its log")
         return future.result()

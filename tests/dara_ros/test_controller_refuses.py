@@ -98,11 +98,6 @@ def test_refused_controller_takes_a_good_policy_after_that(nodes: Nodes, mild_po
     nodes.client.cleanup()
 
 
-def test_controller_without_a_robot_node_is_not_activated(nodes: Nodes, mild_policy: Path) -> None:
-    assert "no robot node offers /robot_node/lease" in refusal(nodes, mild_policy)
-    nodes.client.cleanup()
-
-
 @pytest.mark.parametrize(
     ("parameters", "line"),
     [({"out": ""}, "out is empty"), ({"out": __file__}, "exists"), ({"domain": "moon"}, "domain")],
