@@ -79,8 +79,22 @@ def _messages(path: Path, prefix: str) -> Iterator[tuple[str, Any, int]]:
     with _damage_named(path), Reader(path) as reader:
         used = [c for c in reader.connections if c.topic.removeprefix(prefix) in RECORDED]
         for connection, time, content in reader.messages(used):
-            message = TYPES.deserialize_cdr(content, connection.msgtype)
+            message, _ = _parse(content, connection.msgtype)
             yield connection.topic.removeprefix(prefix), message, time
+
+
+def _parse(content: bytes | memoryview, kind: str) -> tuple[Any, int]:
+    """A message and how many bytes it takes.
+
+    `TYPES.deserialize_cdr` refuses bytes after a message's end. ROS does not, and its own serialize_message
+    leaves some, which recordings made by Python programs then hold.
+    """
+    if len(content) < 4 or content[0] != 0 or content[1] > 1:
+        raise ValueError("a message is not in CDR")
+    definition = TYPES.get_msgdef(kind)
+    parse = definition.deserialize_cdr_le if content[1] else definition.deserialize_cdr_be
+    message, length = parse(content[4:], 0, definition.cls, TYPES)
+    return message, 4 + length
 
 
 def _blocks(path: Path, prefix: str, listener: WalkListener, notes: list[str]) -> Iterator[Rows]:
@@ -172,6 +186,8 @@ def write_bag(
                 kind = type(message)
                 name = f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
                 connections[topic] = writer.add_connection(topic, name, typestore=TYPES)
-            writer.write(connections[topic], time, serialize_message(message))
+            content = serialize_message(message)
+            _, length = _parse(content, connections[topic].msgtype)
+            writer.write(connections[topic], time, content[:length])
 
         yield write

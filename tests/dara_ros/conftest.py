@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +18,12 @@ from onnx import helper
 
 pytest.importorskip("rclpy", reason="needs the ROS client library: pip install 'dara_ros[ros]'")
 
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+
+from dara_ros import messages, parsing, qos
 from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import RobotSpec, load_robot
 from dara_ros.hardware.state import RobotState
@@ -150,3 +159,37 @@ def run_nodes(logs: Path, *names: str, robot: str | Path = "a1", **hosted: Param
         with RobotClient(domain, check=processes.check) as client:
             client.wait_for_nodes((ROBOT, *names))
             yield Nodes(processes, client, domain)
+
+
+@contextmanager
+def subscribed(domain: int, hear: Callable[[str, Any], None]) -> Iterator[None]:
+    """Meanwhile `hear` is called, in another thread, with (topic, message) of all that a logger hears."""
+    context = rclpy.Context()
+    context.init(domain_id=domain)
+    node = rclpy.create_node("listener", context=context, use_global_arguments=False)
+    for topic, kind in messages.MESSAGE_TYPES.items():
+        node.create_subscription(kind, topic, partial(hear, topic), qos.LOGGED_SENSOR)
+    commands = (parsing.JOINT_COMMANDS, parsing.SENT_COMMANDS)
+    for topic in commands:
+        node.create_subscription(JointState, topic, partial(hear, topic), qos.LOGGED_COMMAND)
+    node.create_subscription(String, parsing.ROBOT_STATE, partial(hear, parsing.ROBOT_STATE), qos.STATE)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        while not all(node.count_publishers(topic) for topic in (*messages.MESSAGE_TYPES, *commands)):
+            threading.Event().wait(0.05)
+        threading.Event().wait(0.5)  # the publishers have to find this node, too
+        yield
+    finally:
+        executor.shutdown()
+        context.try_shutdown()
+        thread.join()

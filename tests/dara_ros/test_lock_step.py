@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import rclpy
-from conftest import Nodes, run_nodes
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from sensor_msgs.msg import JointState
+from conftest import Nodes, run_nodes, subscribed
 
-from dara_ros import messages, parsing, qos
+from dara_ros import parsing
 from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.state import RobotState
 from dara_ros.hardware.task import WalkingTask
@@ -121,6 +116,8 @@ class Listener:
         self.heard: dict[str, dict[int, Any]] = {}
 
     def hear(self, topic: str, message: Any) -> None:
+        if topic == parsing.ROBOT_STATE:
+            return
         if topic == parsing.FOOT_CONTACTS:
             stamp = int(message.layout.dim[0].label.split("=")[1])
         else:
@@ -146,42 +143,11 @@ class Listener:
         )
 
 
-@contextmanager
-def listen(domain: int) -> Iterator[Listener]:
-    context, listener = rclpy.Context(), Listener()
-    context.init(domain_id=domain)
-    node = rclpy.create_node("listener", context=context, use_global_arguments=False)
-    for topic, kind in messages.MESSAGE_TYPES.items():
-        node.create_subscription(kind, topic, partial(listener.hear, topic), qos.LOGGED_SENSOR)
-    for topic in (parsing.JOINT_COMMANDS, parsing.SENT_COMMANDS):
-        node.create_subscription(JointState, topic, partial(listener.hear, topic), qos.LOGGED_COMMAND)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            return
-
-    thread = threading.Thread(target=spin)
-    thread.start()
-    try:
-        topics = (*messages.MESSAGE_TYPES, parsing.JOINT_COMMANDS, parsing.SENT_COMMANDS)
-        while not all(node.count_publishers(topic) for topic in topics):
-            threading.Event().wait(0.05)
-        threading.Event().wait(0.5)  # the publishers have to find this node, too
-        yield listener
-    finally:
-        executor.shutdown()
-        context.try_shutdown()
-        thread.join()
-
-
 def test_file_holds_what_was_published(
     nodes: Nodes, mild_policy: Path, wild_policy: Path, tmp_path: Path, task: WalkingTask
 ) -> None:
-    with listen(nodes.domain) as listener:
+    listener = Listener()
+    with subscribed(nodes.domain, listener.hear):
         nodes.client.restart(1)  # published over and over: the listener has surely met the robot node then
         while not {parsing.JOINT_STATES, parsing.ODOM} <= listener.heard.keys():
             threading.Event().wait(0.05)
