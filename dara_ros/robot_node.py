@@ -14,14 +14,13 @@ deadline. In lock-step (simulation only) every walking period waits for the answ
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -31,11 +30,11 @@ from std_srvs.srv import SetBool, Trigger
 
 from . import messages, parsing, qos
 from .diagnostics import Durations, Rate, publish_diagnostics, summary
+from .drivers import Connect, Simulation, make_driver
 from .errors import UserError
-from .hardware.driver import Driver
 from .hardware.robot import Robot
 from .hardware.safety import Mode, fault
-from .hardware.spec import RobotSpec, load_robot
+from .hardware.spec import load_robot
 from .hardware.state import JointCommand, RobotState
 from .lease import Lease
 from .parameters import Parameter, declare
@@ -68,17 +67,6 @@ PARAMETERS = (
 Result = TypeVar("Result")
 Request = Callable[[], str]
 """Asks the supervisor for something; returns an empty string, or why it is refused."""
-
-
-Connect = Callable[[str, RobotSpec, str, int], Driver]
-"""Makes a driver, as `make_driver` does: its name, the robot, and a simulation's world and seed."""
-
-
-class Simulation(Driver, Protocol):
-    """What a simulated robot can do beyond a Driver."""
-
-    def restart(self, seed: int, stamp: int = 0) -> None:
-        """Put the robot back to its start; the clock shows `stamp` (ns)."""
 
 
 class RobotNode(Node):
@@ -382,26 +370,6 @@ class RobotNode(Node):
             figures |= {"rate_hz": self._rate.hz, **self._jitter.figures("jitter_ms")}
         foreign = FOREIGN if time.monotonic() - self._foreign < FOREIGN_SHOWN else ""
         return "; ".join(filter(None, (supervisor.reason, foreign))), figures
-
-
-def make_driver(name: str, spec: RobotSpec, world: str, seed: int) -> Driver:
-    """The driver called `name`: pybullet, or one of the entry point group `dara_ros.drivers`.
-
-    Raises:
-        UserError: there is none, or the world or robot does not suit it.
-    """
-    if name == "pybullet":
-        from .sim.world import load_world
-
-        loaded = load_world(world)  # first: PyBullet greets on stderr, and a wrong world is to be one line
-        from .sim.simulator import PyBulletDriver
-
-        return PyBulletDriver(spec, loaded, seed)
-    found = importlib.metadata.entry_points(group="dara_ros.drivers")
-    if name not in found.names:
-        known = ", ".join(sorted({"pybullet", *found.names}))
-        raise UserError(f"driver '{name}' does not exist; known drivers: {known}")
-    return found[name].load()(spec)
 
 
 def main(args: list[str] | None = None) -> int:
