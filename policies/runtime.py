@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,6 +27,10 @@ from ..errors import UserError
 POLICY_SCHEMA_VERSION = 1
 # Processors add up in different orders: golden actions, of the order of one, may differ by this and no more.
 GOLDEN_TOLERANCE = 1e-4
+LARGEST_FILE = 256 * 2**20  # bytes; a policy has one or two million
+LONGEST_CHECK = 10.0  # s for the golden pairs; a graph may hold a loop without end
+# In ONNX's protobuf: a tensor whose values lie in another file, with the key "location" of its path.
+_EXTERNAL_DATA = b"\x0a\x08location\x12"
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class PolicyMetadata:
     """What a policy file says of itself. SI units; per-joint values in the order of ``joint_names``.
 
     Raises:
-        UserError: on construction, where lengths differ or a number is not finite.
+        UserError: on construction, where a type or a length is wrong, or a number is not finite.
     """
 
     robot: str
@@ -67,6 +72,11 @@ class PolicyMetadata:
     golden_actions: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        texts = (self.robot, self.algorithm, self.spec_hash, self.task_hash, self.version, *self.joint_names)
+        if not isinstance(self.joint_names, tuple) or not all(isinstance(text, str) for text in texts):
+            raise UserError("policy metadata: names, hashes and the version must be text")
+        if not isinstance(self.data_set_hashes, Mapping):
+            raise UserError("policy metadata: data_set_hashes must be a mapping")
         for name in ("stand_pose", "action_scale", "kp", "kd"):
             if len(getattr(self, name)) != len(self.joint_names):
                 raise UserError(
@@ -84,6 +94,8 @@ class PolicyMetadata:
         )
         if not all(map(math.isfinite, (*numbers, self.control_period, self.eta))):
             raise UserError("policy metadata: every number must be finite")
+        if self.control_period <= 0 or any(part.size < 1 for part in self.observation):
+            raise UserError("policy metadata: control_period and sizes in observation must be positive")
 
     @property
     def observation_size(self) -> int:
@@ -151,7 +163,7 @@ class PolicyMetadata:
             )
         try:
             values = {name: json.loads(text) for name, text in properties.items()}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: damaged metadata ({error}): export the policy anew") from error
         if values.pop("policy_schema_version") != POLICY_SCHEMA_VERSION:
             raise UserError(
@@ -184,8 +196,11 @@ class Policy:
         if not Path(path).is_file():
             raise UserError(f"{path}: no such file: check the name, or make it with `dara train`")
         session = open_session(path)
-        metadata = PolicyMetadata.from_properties(session.get_modelmeta().custom_metadata_map, path)
-        policy = cls(path, session, metadata)
+        try:
+            properties = session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: damaged metadata ({error}): export the policy anew") from error
+        policy = cls(path, session, PolicyMetadata.from_properties(properties, path))
         policy.check_golden()
         return policy
 
@@ -209,21 +224,38 @@ class Policy:
         Raises:
             UserError: it does not.
         """
-        observations = np.array(self.metadata.golden_observations, np.float32)
-        expected = np.array(self.metadata.golden_actions, np.float32)
-        if len(observations) == 0 or observations.shape != (len(expected), self.metadata.observation_size):
+        try:
+            observations = np.array(self.metadata.golden_observations, np.float32)
+            expected = np.array(self.metadata.golden_actions, np.float32)
+        except (ValueError, TypeError, OverflowError):  # no numbers, or rows of different lengths
+            observations = expected = np.zeros(0, np.float32)
+        pairs = len(expected)
+        sizes = (pairs, self.metadata.observation_size), (pairs, self.metadata.action_size)
+        if pairs == 0 or (observations.shape, expected.shape) != sizes:
             raise UserError(f"{self.path}: has no usable golden pairs: export the policy anew")
-        actions = self(observations)
-        if actions.shape != expected.shape or actions.shape[1] != self.metadata.action_size:
-            raise UserError(
-                f"{self.path}: gives actions {actions.shape}, not {expected.shape}: export it anew"
-            )
+        actions = self._run_within(LONGEST_CHECK, observations)
+        if not isinstance(actions, np.ndarray) or actions.shape != expected.shape:
+            found = getattr(actions, "shape", type(actions).__name__)
+            raise UserError(f"{self.path}: gives actions {found}, not {expected.shape}: export it anew")
         for number, difference in enumerate(np.abs(actions - expected).max(axis=1)):
             if not difference <= GOLDEN_TOLERANCE:  # NaN is not
                 raise UserError(
                     f"{self.path}: golden pair {number} is off by {difference:.2g}: the file was changed or "
                     "damaged, export the policy anew"
                 )
+
+    def _run_within(self, seconds: float, observations: np.ndarray) -> Any:
+        """What the network gives, if it gives it in time."""
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = 4
+        too_late = threading.Timer(seconds, setattr, (options, "terminate", True))
+        too_late.start()
+        try:
+            return self._session.run(None, {"observation": observations}, options)[0]
+        except Exception as error:  # onnxruntime raises a dozen unrelated types
+            raise UserError(f"{self.path}: cannot be run ({error}): export the policy anew") from error
+        finally:
+            too_late.cancel()
 
     def require(
         self,
@@ -262,15 +294,27 @@ def open_session(path: str) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(_content(path), options, providers=["CPUExecutionProvider"])
+        inputs, outputs = [part.name for part in session.get_inputs()], session.get_outputs()
+    except UserError:
+        raise
     except Exception as error:  # onnxruntime raises a dozen unrelated types
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not an ONNX file, or damaged ({reason}): export the policy anew") from error
-    if [part.name for part in session.get_inputs()] != ["observation"] or len(session.get_outputs()) != 1:
+        raise UserError(f"{path}: not an ONNX file, or damaged ({error}): export the policy anew") from error
+    if inputs != ["observation"] or len(outputs) != 1:
         raise UserError(
             f"{path}: is ONNX, but does not map one observation to one action: export it with dara_ros"
         )
     return session
+
+
+def _content(path: str) -> bytes:
+    """The bytes of a policy file: all of it, since what it may not do is read other files."""
+    if Path(path).stat().st_size > LARGEST_FILE:
+        raise UserError(f"{path}: larger than {LARGEST_FILE >> 20} MiB, no policy for a robot: give another")
+    content = Path(path).read_bytes()
+    if _EXTERNAL_DATA in content:
+        raise UserError(f"{path}: keeps its weights in another file: export it as one, with dara_ros")
+    return content
 
 
 def _metadata_from_values(values: Mapping[str, Any], origin: str) -> PolicyMetadata:
@@ -288,7 +332,7 @@ def _metadata_from_values(values: Mapping[str, Any], origin: str) -> PolicyMetad
         return PolicyMetadata(
             **{**{name: _tuples(v) for name, v in known.items()}, "observation": tuple(parts)}
         )
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{origin} is damaged ({type(error).__name__}: {error}): export or record it anew"
         ) from error
