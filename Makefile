@@ -1,12 +1,13 @@
 # make setup once; then demo, test, lint, bench. Everything lives in .venv and runs/.
 PYTHON ?= python3
 VENV := .venv
+REPETITIONS ?= 200
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := train,sim,behaviours,convert,ros,unitree,test,dev
 MESSAGES := hardware/unitree/messages
 
-.PHONY: setup unitree-messages demo test lint format bench clean
+.PHONY: setup unitree-messages demo test lint format bench reaction clean
 
 setup: $(STAMP)
 
@@ -42,6 +43,10 @@ format: setup
 
 bench: setup
 	$(BIN)/dara bench
+
+# Reaction times to injected faults, REPETITIONS of each: some 45 minutes, on a machine that does nothing else.
+reaction: setup
+	$(BIN)/python tests/reaction/measure.py --repetitions $(REPETITIONS) --out docs/results/reaction.csv
 
 clean:
 	rm -rf $(VENV) build install log dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
