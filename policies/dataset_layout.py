@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,14 @@ def create_file(path: Path, info: DataSetInfo, overwrite: bool) -> h5py.File:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # No chunk cache: the buffer already makes blocks, and every byte goes straight to the file, once.
-        with contextlib.ExitStack() as on_failure:
-            file = on_failure.enter_context(h5py.File(path, "w", libver=LIBRARY_FORMAT, rdcc_nbytes=0))
+        file = h5py.File(path, "w", libver=LIBRARY_FORMAT, rdcc_nbytes=0)
+        try:
             file.attrs.update(info_to_attributes(info))
             file.flush()
-            on_failure.pop_all()
+        except (OSError, RuntimeError):
+            with contextlib.suppress(OSError, RuntimeError):  # it would hide the reason
+                file.close()
+            raise
     except (OSError, RuntimeError) as error:
         raise StorageError(
             f"{path}: cannot be made ({reason(error)}): check the disk, the folder and its permissions"
@@ -54,7 +58,8 @@ def create_file(path: Path, info: DataSetInfo, overwrite: bool) -> h5py.File:
 
 def reason(error: Exception) -> str:
     """What the operating system says, without the pages that HDF5 says around it."""
-    number = getattr(error, "errno", None)
+    told = re.search(r"errno = (\d+)", str(error))
+    number = int(told[1]) if told else getattr(error, "errno", None)
     return os.strerror(number) if number else str(error).splitlines()[0]
 
 

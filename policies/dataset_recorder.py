@@ -108,9 +108,11 @@ class Recorder:
         self.rows += 1
         self.episodes += begins
         self.rows_in_episode = 1 if begins else self.rows_in_episode + 1
-        if len(self._waiting) > self._keep_rows:
-            self._drop_oldest()
         self.flush_if_due()
+        if len(self._waiting) > self._keep_rows:
+            self.flush()
+            while len(self._waiting) > self._keep_rows:
+                self._drop_oldest()
 
     def end_episode(self) -> None:
         """The next row begins an episode."""
@@ -136,6 +138,7 @@ class Recorder:
             row = self._waiting.pop()
             discarded += 1
             if row.begins:
+                self._episode_start = 0 if self._writer is None else self._writer.rows
                 self._count_discarded(discarded)
                 return discarded, None
         begun_in = self._newest_file() if self._writer is None else self._begun_in

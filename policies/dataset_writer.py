@@ -181,9 +181,11 @@ class DataSetWriter:
         Raises:
             StorageError: the file cannot be written; those rows that were flushed are still in it.
         """
+        if rows >= self._rows:
+            return
         if self._committed > rows:
             self._commit_counts(rows)
-        self._rows = self._episode_start = min(rows, self._rows)
+        self._rows = self._episode_start = rows
 
     def flush(self) -> None:
         """Bring all rows into the file; after this no SIGKILL can lose them.
