@@ -8,7 +8,8 @@ and flag are what counts, and its own state stands for s'.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +20,11 @@ from ..errors import UserError
 from .conversion import BLOCK_ROWS, Reading, Rows, robotless_info
 from .dataset_format import DataSetInfo, info_from_attributes, info_to_attributes
 from .dataset_layout import CHUNK_ROWS
-from .dataset_open import damage_named, open_file
+from .dataset_open import damage_named, open_file, plain_dataset
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 KNOWN = (*REQUIRED, "next_observations", "timeouts")
 HEADER = "metadata"  # D4RL's group for what a file is about; our header is its attributes
-MOST_WIDTH = 2**14  # numbers in a vector
-# A column larger than SMALL that claims more is a bomb or damaged: deflate makes at most 1,032 bytes of one.
-SMALL, MOST_COMPRESSED = 2**26, 1100
 FILTERS = {"compression": "gzip", "shuffle": True}
 
 
@@ -126,26 +124,19 @@ def _append(file: h5py.File, rows: Rows) -> None:
 
 def _check(file: h5py.File, path: Path) -> int:
     """N, after a look at names, shapes and types; what the columns hold is not read."""
-    for name in REQUIRED:
-        if not isinstance(file.get(name), h5py.Dataset):
-            raise UserError(
-                f"{path}: has no column {name!r}: a file in D4RL's layout has {', '.join(REQUIRED)}"
-            )
-    count = int(file["rewards"].size)
+    if missing := [name for name in REQUIRED if name not in file]:
+        raise UserError(f"{path}: has no column {missing[0]!r}: D4RL's layout has {', '.join(REQUIRED)}")
+    count = int(plain_dataset(file, "rewards", path).size)
     if count == 0:
         raise UserError(f"{path}: empty: give a file with rows in it")
     for name in (name for name in KNOWN if name in file):
-        column = file[name]
+        shape = plain_dataset(file, name, path).shape
         wide = name.endswith(("observations", "actions"))
-        fits = column.ndim == 2 and len(column) == count if wide else column.shape in ((count,), (count, 1))
-        if column.dtype.kind not in "fiub" or not fits or not 0 < column.size // count <= MOST_WIDTH:
+        fits = len(shape) == 2 and shape[0] == count and shape[1] if wide else shape in ((count,), (count, 1))
+        if not fits:
             raise UserError(
-                f"{path}: column {name} is {column.dtype} {column.shape}, not {count} "
-                f"{'flat vectors' if wide else 'numbers'}: no file in D4RL's layout"
-            )
-        if column.nbytes > max(SMALL, MOST_COMPRESSED * column.id.get_storage_size()):
-            raise UserError(
-                f"{path}: column {name} claims more than the file holds: take a copy that is whole"
+                f"{path}: column {name} is {shape}, not {count} {'flat vectors' if wide else 'numbers'}: "
+                "no file in D4RL's layout"
             )
     if "next_observations" in file and file["next_observations"].shape != file["observations"].shape:
         raise UserError(f"{path}: next_observations and observations differ in width: take another file")
@@ -170,9 +161,11 @@ def _layout(file: h5py.File, path: Path, count: int, episode_steps: int | None, 
             f"{path}: has no next_observations: left out {count - int(keep.sum())} rows whose next state it "
             f"does not hold; kept {int(terminals.sum())} failures, with their own state in its place"
         )
-    infos = tuple(name for name in _names(file.get("infos")) if _is_column(file["infos"][name], count))
+    group = file.get("infos")
+    names = tuple(group) if isinstance(group, h5py.Group) else ()
+    infos = tuple(name for name in names if _is_column(file, f"infos/{name}", path, count))
     left = [name for name in file if name not in (*KNOWN, "infos", HEADER, "meta")]
-    left += [f"infos/{name}" for name in _names(file.get("infos")) if name not in infos]
+    left += [f"infos/{name}" for name in names if name not in infos]
     if left:
         notes.append(f"{path}: left out {', '.join(left)}: not one row of numbers per transition")
     if any(file[name].dtype.itemsize > 4 for name in ("observations", "actions", "rewards")):
@@ -224,12 +217,9 @@ def _floats(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float32)
 
 
-def _names(group: h5py.Group | None) -> Sequence[str]:
-    return () if group is None else list(group)
-
-
-def _is_column(item: h5py.Group | h5py.Dataset, count: int) -> bool:
-    """Whether it has some numbers for each of the rows."""
-    if not isinstance(item, h5py.Dataset) or item.shape[:1] != (count,) or item.dtype.kind not in "fiub":
-        return False
-    return 0 < item.size // count <= MOST_WIDTH
+def _is_column(file: h5py.File, name: str, path: Path, count: int) -> bool:
+    """Whether it holds a number or several for each of the rows."""
+    with suppress(UserError):
+        dataset = plain_dataset(file, name, path)
+        return dataset.shape[:1] == (count,) and dataset.size > 0
+    return False

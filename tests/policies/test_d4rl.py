@@ -210,9 +210,9 @@ def test_data_without_a_robot_gets_a_header_that_a_policy_can_be_made_from(tmp_p
         (lambda file: change(file, "rewards", np.zeros(0)), "empty"),
         (lambda file: change(file, "terminals", np.array([b"no"] * len(ROWS))), "column terminals"),
         (lambda file: change(file, "next_observations", np.zeros((len(ROWS), 2))), "differ in width"),
-        (lambda file: (file.pop("actions"), file.create_group("actions")), "no column 'actions'"),
+        (lambda file: (file.pop("actions"), file.create_group("actions")), "column actions"),
         (lambda file: claim(file, "observations", (len(ROWS), 2**40)), "column observations"),
-        (lambda file: claim(file, "rewards", (2**40,)), "column observations"),
+        (lambda file: claim(file, "rewards", (2**40,)), "column rewards"),
     ],
 )
 def test_bad_file_is_refused(tmp_path: Path, spoil: Callable[[h5py.File], Any], wanted: str) -> None:
@@ -233,17 +233,6 @@ def claim(file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
     """A column that says it is so large, with nothing behind it."""
     del file[name]
     file.create_dataset(name, shape, "f4", chunks=(1, 1024)[: len(shape)])
-
-
-def test_claim_of_much_that_the_file_does_not_hold_is_refused(tmp_path: Path) -> None:
-    path, count = tmp_path / "bomb.hdf5", 2**28
-    with h5py.File(path, "w") as file:
-        for name in ("observations", "actions"):
-            file.create_dataset(name, (count, 1), "f4", chunks=(1024, 1))
-        for name in ("rewards", "terminals", "timeouts"):
-            file.create_dataset(name, (count,), "f4", chunks=(1024,))
-    with pytest.raises(UserError, match="claims more than the file holds"):
-        read_d4rl(path)
 
 
 def test_numbers_that_are_not_finite_are_named() -> None:
