@@ -21,7 +21,7 @@ from .network import middleware_environment
 from .parameters import Parameter
 
 # Python lets a thread that computes keep the others waiting for 5 ms by default: a quarter of a period.
-THREAD_SWITCH = 0.0005  # s
+THREAD_SWITCH = 0.0001  # s
 
 # Of a node with deadlines; see `real_time.prepare`.
 REAL_TIME_PARAMETERS = (

@@ -97,6 +97,7 @@ class RobotClient:
         self.node.create_subscription(String, f"{OFFLINE}/progress", self._on_progress, LATCHED)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.node.create_subscription(Log, "/rosout", self._on_log, 100)
+        self._closing = False
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, name="robot_client", daemon=True)
@@ -114,9 +115,11 @@ class RobotClient:
         """Leave the ROS graph; closing twice is harmless."""
         if not self._context.ok():
             return
+        self._closing = True
+        self._executor.create_task(lambda: None)  # wakes it; to shut it down while it waits would race
+        self._thread.join()
         self._executor.shutdown()
         self._context.try_shutdown()
-        self._thread.join()
         self.node.destroy_node()
 
     # -- the robot --------------------------------------------------------------------------------------
@@ -351,4 +354,5 @@ class RobotClient:
 
     def _spin(self) -> None:
         with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+            while not self._closing:
+                self._executor.spin_once()

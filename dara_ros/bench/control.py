@@ -1,7 +1,8 @@
 """Lateness of the control loop beside a bare sleep's: 50, 200, 500 Hz, idle and loaded, real time or not.
 
 The robot node's loop and the sleep take turns of two seconds, so that whatever else the machine does hits
-them alike. A period is missed when it has not ended by the next deadline.
+them alike. A period is missed when it has not ended by the next deadline. With --walking a controller node
+answers every state; then the loop also goes on while the sleep is measured.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from dara_ros.bench import machine, paced
+from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import ROBOTS
 from dara_ros.network import LOCALHOST, middleware_environment
-from dara_ros.processes import free_domain_id
+from dara_ros.processes import Parameter, Processes, free_domain_id
+from dara_ros.session import CONTROLLER, ROBOT, RobotClient
 
 RATES = (50, 200, 500)
 IDLE, BUSY = "idle", "busy"
@@ -31,7 +34,7 @@ PLAIN, REAL_TIME = "plain", "real_time"
 SLICE = 2.0  # s of each turn
 
 
-def measure(rate: int, load: str, measures: str, seconds: float) -> dict[str, Any]:
+def measure(rate: int, load: str, measures: str, seconds: float, walking: bool) -> dict[str, Any]:
     """One row: the figures of the loop and of the bare sleep, each over `seconds`.
 
     Args:
@@ -42,18 +45,20 @@ def measure(rate: int, load: str, measures: str, seconds: float) -> dict[str, An
     Returns:
         For "loop" and "sleep": periods, late_ms_{p50,p99,p99.9,max}, missed.
     """
-    slices = max(1, round(seconds / SLICE))
+    slices, domain = max(1, round(seconds / SLICE)), free_domain_id()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         robot = _robot(Path(folder), rate)
         processes = {}
         for kind in (paced.LOOP, paced.SLEEP):
-            job = paced.Job(kind, str(robot), measures == REAL_TIME, slices, seconds / slices)
-            processes[kind] = running.enter_context(_process(paced.start(job)))
+            job = paced.Job(kind, str(robot), measures == REAL_TIME, slices, seconds / slices, walking)
+            processes[kind] = running.enter_context(_process(paced.start(job), domain))
         for process in processes.values():
             _line(process)
+        if walking:
+            running.enter_context(_walk(Path(folder), robot, domain, measures == REAL_TIME))
         if load == BUSY:
             for _ in os.sched_getaffinity(0):
-                running.enter_context(_process([sys.executable, "-c", "while True: pass"]))
+                running.enter_context(_process([sys.executable, "-c", "while True: pass"], domain))
         first = time.monotonic() + 0.5
         for turn, process in enumerate(processes.values()):
             assert process.stdin is not None
@@ -71,9 +76,25 @@ def _robot(folder: Path, rate: int) -> Path:
 
 
 @contextmanager
-def _process(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+def _walk(folder: Path, robot: Path, domain: int, real_time: bool) -> Iterator[None]:
+    """Let the robot walk to a controller's trot."""
+    measures: dict[str, Parameter] = {"priority": paced.PRIORITY, "lock_memory": True} if real_time else {}
+    with Processes(folder, domain) as processes:
+        processes.start(CONTROLLER, {"robot": str(robot), "policy": "trot", **measures})
+        with RobotClient(domain, check=processes.check) as client:
+            client.wait_for_nodes((ROBOT, CONTROLLER))
+            client.configure()
+            client.activate()
+            client.stand()
+            client.wait_for_mode(Mode.READY)
+            client.enable(True)
+        yield
+
+
+@contextmanager
+def _process(command: list[str], domain: int) -> Iterator[subprocess.Popen[str]]:
     """A process that does not outlive its context."""
-    environment = os.environ | middleware_environment(LOCALHOST) | {"ROS_DOMAIN_ID": str(free_domain_id())}
+    environment = os.environ | middleware_environment(LOCALHOST) | {"ROS_DOMAIN_ID": str(domain)}
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
     try:
@@ -95,7 +116,7 @@ def _text(row: dict[str, Any], kind: str) -> str:
     figures = row[kind]
     lateness = "".join(f"{figures[f'late_ms_{name}']:9.3f}" for name in ("p50", "p99", "p99.9", "max"))
     head = f"{row['rate']:4d} Hz  {row['load']:4s}  {row['measures']:9s}  {kind:5s}"
-    return f"{head}{lateness}{figures['missed']:8d} of {figures['periods']}"
+    return f"{head}{lateness}{figures['missed']:8d} of {figures['missed'] + figures['periods']}"
 
 
 def main() -> None:
@@ -105,6 +126,7 @@ def main() -> None:
     parser.add_argument("--rates", type=int, nargs="+", default=RATES, metavar="HZ")
     parser.add_argument("--loads", nargs="+", default=(IDLE, BUSY), choices=(IDLE, BUSY))
     parser.add_argument("--measures", nargs="+", default=(PLAIN, REAL_TIME), choices=(PLAIN, REAL_TIME))
+    parser.add_argument("--walking", action="store_true", help="with a controller that answers every state")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     if not chosen.json:
@@ -113,8 +135,8 @@ def main() -> None:
         print(f"{'lateness, ms':32s}{head}  missed periods")
     rows = []
     for rate, load, measures in product(chosen.rates, chosen.loads, chosen.measures):
-        row = {"rate": rate, "load": load, "measures": measures}
-        rows.append(row | measure(rate, load, measures, chosen.seconds))
+        row = {"rate": rate, "load": load, "measures": measures, "walking": chosen.walking}
+        rows.append(row | measure(rate, load, measures, chosen.seconds, chosen.walking))
         if not chosen.json:
             print("\n".join(_text(rows[-1], kind) for kind in (paced.LOOP, paced.SLEEP)), flush=True)
     if chosen.json:

@@ -14,6 +14,7 @@ import numpy as np
 
 from dara_ros import real_time
 from dara_ros.diagnostics import Durations
+from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import RobotSpec, load_robot
 from dara_ros.hardware.state import MotorCommand, RobotState
 from dara_ros.processes import Parameter, ros_arguments
@@ -32,7 +33,8 @@ class Job:
         kind: LOOP or SLEEP.
         robot: YAML file, whose control period is the period.
         real_time: take the real-time measures.
-        slices: how often it works `slice_seconds`, and then pauses as long.
+        slices: how often it is measured for `slice_seconds`, and then not, for as long.
+        walking: the loop goes on between slices, as a robot that walks must not pause.
     """
 
     kind: str
@@ -40,13 +42,13 @@ class Job:
     real_time: bool
     slices: int
     slice_seconds: float
+    walking: bool = False
 
-    def work(self, first: float) -> Iterator[float]:
-        """Sleep till the begin of each slice, and yield its end; `first` is when the first one begins."""
+    def turns(self, first: float) -> Iterator[tuple[float, float]]:
+        """Begin and end of each slice, of which the first begins at `first`."""
         for number in range(self.slices):
             begin = first + 2 * number * self.slice_seconds
-            time.sleep(max(0.0, begin - time.monotonic()))
-            yield begin + self.slice_seconds
+            yield begin, begin + self.slice_seconds
 
 
 class IdealRobot:
@@ -56,21 +58,22 @@ class IdealRobot:
         self._period = spec.period_ns
         self._stamp = 0
         self._positions = spec.stand_pose
+        self._rng = np.random.default_rng(0)
 
     def open(self) -> None:
         """Nothing to connect."""
 
     def read(self) -> RobotState:
-        """Upright, at rest."""
-        zeros = np.zeros(12)
+        """Upright, with sensors that live: the supervisor damps on frozen ones."""
+        noise = self._rng.normal(0.0, 1e-3, 30)
         return RobotState(
             stamp=self._stamp,
             joint_positions=self._positions,
-            joint_velocities=zeros,
-            joint_torques=zeros,
+            joint_velocities=noise[:12],
+            joint_torques=noise[12:24],
             orientation=np.array([0.0, 0.0, 0.0, 1.0]),
-            angular_velocity=np.zeros(3),
-            linear_acceleration=np.array([0.0, 0.0, 9.81]),
+            angular_velocity=noise[24:27],
+            linear_acceleration=np.array([0.0, 0.0, 9.81]) + noise[27:],
             foot_forces=np.full(4, 30.0),
             position=np.array([0.0, 0.0, 0.3]),
         )
@@ -98,24 +101,47 @@ class _Until(threading.Event):
         return time.monotonic() >= self._end
 
 
+class _Told(threading.Event):
+    """Set as soon as the parent has said when the first slice is to begin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = 0.0
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        self.first = _told()
+        self.set()
+
+
 class _SlicedRobotNode(RobotNode):
-    """The robot node, which pauses between slices."""
+    """The robot node, measured slice by slice."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(lambda name, spec, world, seed: IdealRobot(spec))
         self._job = job
 
     def run(self, stop: threading.Event) -> None:
-        for end in self._job.work(_ready()):
+        told, lateness, missed = _Told(), Durations(), 0
+        super().run(told)
+        for begin, end in self._job.turns(told.first):
+            if self._job.walking:
+                super().run(_Until(begin))
+            _sleep_till(begin)
+            self._jitter, before = lateness, self._figures["overruns"]
             super().run(_Until(end))
-        _tell(self._jitter, self._figures["overruns"])
+            self._jitter, missed = Durations(), missed + self._figures["overruns"] - before
+        if self._job.walking and self._robot.supervisor.mode is not Mode.WALKING:
+            raise RuntimeError(f"the walk ended: {self._robot.supervisor.reason}")
+        _tell(lateness, missed)
 
 
 def _bare_sleep(job: Job) -> None:
     if job.real_time:
         real_time.prepare(PRIORITY, lock_memory=True)
     deadlines, lateness, missed = real_time.Deadlines(load_robot(job.robot).control_period), Durations(), 0
-    for end in job.work(_ready()):
+    for begin, end in job.turns(_told()):
+        _sleep_till(begin)
         deadlines.begin(time.monotonic())
         while (now := time.monotonic()) < end:
             lateness.add(1e3 * (now - deadlines.at))
@@ -124,8 +150,12 @@ def _bare_sleep(job: Job) -> None:
     _tell(lateness, missed)
 
 
-def _ready() -> float:
-    """Tell the parent so; returns when it wants the first slice to begin."""
+def _sleep_till(begin: float) -> None:
+    time.sleep(max(0.0, begin - time.monotonic()))
+
+
+def _told() -> float:
+    """Tell the parent that all is ready; returns when it wants the first slice to begin."""
     print("ready", flush=True)
     return float(sys.stdin.readline())
 
