@@ -82,14 +82,16 @@ def leave_sport_mode(node: Any, lies: Callable[[], bool], patience: float) -> No
         if not mode:
             return
         log.warning("the robot is in mode '%s': it lies down now, and lets go of its motors", mode)
+        services.problem = f"it does not lie still in mode '{mode}'"
         services.call(STAND_DOWN)
-        services.wait(lies, f"it does not lie still in mode '{mode}'")
+        while not lies():
+            services.pause()
+        services.problem = f"it stays in mode '{mode}'"
         while mode:
             services.call(RELEASE_MODE)
             time.sleep(RELEASE_TIME)
             mode = _active_mode(services)
-            if mode:
-                services.pause(f"it stays in mode '{mode}'")
+            services.pause()
     finally:
         services.close()
 
@@ -104,10 +106,15 @@ def _active_mode(services: "_Services") -> str:
 
 
 class _Services:
-    """Asks functions of the robot's services, until `deadline` (s of the monotonic clock)."""
+    """Asks functions of the robot's services, until `deadline` (s of the monotonic clock).
+
+    Attributes:
+        problem: what is wrong where the time is up.
+    """
 
     def __init__(self, node: Any, deadline: float) -> None:
         self._node = node
+        self.problem = "its services do not answer"
         self._deadline = deadline
         self._topics: dict[str, tuple[Any, Any]] = {}  # service -> publisher, subscription
         self._last_id = time.time_ns()
@@ -122,7 +129,7 @@ class _Services:
         ids = {self._request(publisher, function)}
         asked = time.monotonic()
         while (answer := take(subscription)) is None or answer.header.identity.id not in ids:
-            self.pause(f"its service {function.service} does not answer")
+            self.pause()
             if time.monotonic() > asked + REPEAT:  # lost, or sent before the service was found
                 ids.add(self._request(publisher, function))
                 asked = time.monotonic()
@@ -133,17 +140,12 @@ class _Services:
             )
         return str(answer.data)
 
-    def wait(self, condition: Callable[[], bool], otherwise: str) -> None:
-        """Wait until `condition` holds; `otherwise` is what is wrong where it does not."""
-        while not condition():
-            self.pause(otherwise)
-
-    def pause(self, problem: str) -> None:
-        """Let a moment pass; UserError with the `problem` where the time is up."""
+    def pause(self) -> None:
+        """Let a moment pass; UserError where the time is up."""
         if time.monotonic() > self._deadline:
             raise UserError(
-                f"the robot did not leave its sport mode in time: {problem}; leave it with the app or the "
-                f"remote, or set {PATIENCE_VARIABLE} to more seconds"
+                f"the robot did not leave its sport mode in time: {self.problem}; leave it with the app "
+                f"or the remote, or set {PATIENCE_VARIABLE} to more seconds"
             )
         time.sleep(POLL)
 
