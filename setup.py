@@ -74,7 +74,7 @@ setup(
     packages=find_packages(include=["dara_ros", "dara_ros.*"]),
     package_data={
         "dara_ros": ["*.xml", "py.typed"],
-        "dara_ros.hardware": ["robots/*.yaml"],
+        "dara_ros.hardware": ["robots/*.yaml", "joysticks/*.yaml"],
         "dara_ros.hardware.unitree.messages": ["*/package.xml", "*/msg/*.msg"],
         "dara_ros.sim": ["worlds/*.yaml", "behaviours/*"],
     },

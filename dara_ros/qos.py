@@ -6,6 +6,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 #: Commands: the newest, and it must arrive.
 COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+#: Buttons: a short press must arrive, too.
+JOY = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 #: A state that who comes later has to know too.
 STATE = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL

@@ -5,7 +5,8 @@
 Publishes joint_states, imu/data, foot_contacts, odom (one stamp each period), sent_commands, ~/state, and
 /clock where the robot is simulated; obeys joint_commands while walking, and the services ~/stand, ~/sit,
 ~/damp, ~/estop, ~/reset, ~/enable, in a simulation also ~/restart. ~/lease gives the token without which
-commands are ignored, to one controller at a time (see `lease`).
+commands are ignored, to one controller at a time (see `lease`). With a joystick (topic joy) the robot walks
+only while its dead man's button is held, and another button is an emergency stop.
 
 In real time the loop keeps absolute deadlines: state out, wait for its answer, motors, sleep till the next
 deadline. In lock-step (simulation only) every walking period waits for the answer to its state, as
@@ -24,7 +25,7 @@ from typing import Any, TypeVar, cast
 
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
@@ -32,6 +33,7 @@ from . import messages, parsing, qos
 from .diagnostics import Durations, Rate, publish_diagnostics, summary
 from .drivers import Connect, Simulation, make_driver
 from .errors import UserError
+from .hardware.joystick import Operator, load_joystick
 from .hardware.robot import Robot
 from .hardware.safety import Mode, fault
 from .hardware.spec import load_robot
@@ -60,6 +62,7 @@ PARAMETERS = (
     Parameter("mode", REAL_TIME, f"{REAL_TIME}, or {LOCK_STEP} (simulation only)", read_only=True),
     Parameter("answer_timeout", 1.0, "s that a period waits for its command in lock-step", 0.01, 60.0),
     Parameter("walk_steps", 0, "control periods after which a walk ends by itself; 0: never", 0, 10**9),
+    Parameter("joystick", "", "joystick by name (xbox) or its YAML file; empty: none", read_only=True),
     *REAL_TIME_PARAMETERS,
 )
 
@@ -93,6 +96,8 @@ class RobotNode(Node):
             raise UserError(
                 f"mode '{self._parameter('mode')}' does not exist; use {REAL_TIME} or {LOCK_STEP}"
             )
+        joystick = self._parameter("joystick")
+        self._operator = Operator(load_joystick(joystick)) if joystick else None
         self._driver = (connect or make_driver)(
             self._parameter("driver"), self._spec, self._parameter("world"), self._parameter("seed")
         )
@@ -134,6 +139,9 @@ class RobotNode(Node):
         self.create_service(Trigger, "~/lease", self._on_lease)
         services: dict[str, Request] = {"stand": self._stand, "sit": self._sit, "reset": self._reset}
         services |= {"damp": self._damp, "estop": self._estop}
+        if self._operator is not None:
+            requests = {**services, "stop": self._stop_walking}
+            self.create_subscription(Joy, "joy", partial(self._on_joy, self._operator, requests), qos.JOY)
         if self._simulation is not None:
             services["restart"] = partial(self._restart, self._simulation)
         for name, request in services.items():
@@ -217,6 +225,8 @@ class RobotNode(Node):
         """Supervise, and drive the motors for one period; nothing where ~/restart took the state away."""
         if self._state is not state:
             return
+        if not self._may_walk():
+            self._stop_walking()
         command = self._command
         self._state_age.add(1e3 * (time.monotonic() - self._read_at))
         decision = self._robot.tick(state, command)
@@ -293,6 +303,18 @@ class RobotNode(Node):
             self._overdue += self._state is not None and command.stamp < self._state.stamp
         self._bell.ring()
 
+    def _on_joy(self, operator: Operator, requests: dict[str, Request], message: Joy) -> None:
+        try:
+            asked_for = operator.hear(message.buttons, time.monotonic())
+        except UserError as error:
+            self._figures["refused"] += 1
+            self.get_logger().error(f"joy: message ignored: {error}", throttle_duration_sec=1.0)
+            return
+        for name in asked_for:
+            refusal = self._make(requests[name])
+            if refusal:
+                self.get_logger().warning(f"joystick: {refusal}")
+
     # -- services: each request returns an empty string, or why it is refused -------------------------------
 
     def _on_trigger(
@@ -335,10 +357,20 @@ class RobotNode(Node):
         ready = self._robot.supervisor.mode is Mode.READY
         if walk and ready and not self._lease.held(time.monotonic()):
             return "no controller holds the robot; activate one"
+        if walk and ready and not self._may_walk():
+            return "hold the dead man's button of the joystick"
         refusal = self._robot.supervisor.enable(walk)
         if walk and not refusal:
             self._walk, self._steps, self._command = self._walk + 1, 0, None
         return refusal
+
+    def _may_walk(self) -> bool:
+        return self._operator is None or self._operator.holds(time.monotonic())
+
+    def _stop_walking(self) -> str:
+        if self._robot.supervisor.mode is Mode.WALKING:
+            self._robot.supervisor.enable(False)
+        return ""
 
     def _damp(self) -> str:
         self._robot.supervisor.damp("on request")
@@ -368,6 +400,8 @@ class RobotNode(Node):
         figures |= self._state_age.figures("state_age_ms")
         if not self._lock_step:
             figures |= {"rate_hz": self._rate.hz, **self._jitter.figures("jitter_ms")}
+        if self._operator is not None:
+            figures["deadman"] = self._may_walk()
         foreign = FOREIGN if time.monotonic() - self._foreign < FOREIGN_SHOWN else ""
         return "; ".join(filter(None, (supervisor.reason, foreign))), figures
 
