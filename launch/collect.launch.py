@@ -27,7 +27,8 @@ def generate_launch_description() -> LaunchDescription:
             argument("exploration_noise", "0.2", "standard deviation of the noise on its actions"),
             argument("out", None, "data set file to make (HDF5)"),
             argument("domain", "target", "what the data are for in training", "source", "target"),
-            *robot(robot=str, driver=str, world=str, mode=str),
+            argument("joystick", "", "joystick (xbox, or a YAML file) whose dead man's button must be held"),
+            *robot(robot=str, driver=str, world=str, mode=str, joystick=str),
             *controller(robot=str, policy=str, exploration_noise=float),
             node("logger_node", robot=str, world=str, domain=str, out=str),
         ]

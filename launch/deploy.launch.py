@@ -25,7 +25,8 @@ def generate_launch_description() -> LaunchDescription:
             argument("log", "true", "log what happens", *BOOLEAN),
             argument("out", "walk.h5", "data set file of the log (HDF5)"),
             argument("world", "real", "name of the place, as it shall stand in the log"),
-            *robot(robot=str, driver=str),
+            argument("joystick", "", "joystick (xbox, or a YAML file) whose dead man's button must be held"),
+            *robot(robot=str, driver=str, joystick=str),
             *controller(robot=str, policy=str),
             GroupAction(
                 [node("logger_node", robot=str, world=str, out=str)],

@@ -20,7 +20,8 @@ def generate_launch_description() -> LaunchDescription:
             argument("mode", "real_time", "pace of the simulation", "real_time", "lock_step"),
             argument("seed", "0", "seed of the world"),
             argument("policy", None, "ONNX policy file"),
-            *robot(robot=str, world=str, mode=str, seed=int),
+            argument("joystick", "", "joystick (xbox, or a YAML file) whose dead man's button must be held"),
+            *robot(robot=str, world=str, mode=str, seed=int, joystick=str),
             *controller(robot=str, policy=str),
         ]
     )
