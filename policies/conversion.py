@@ -181,7 +181,9 @@ def _dara_blocks(path: str | Path) -> Iterator[Rows]:
     with DataSet(path) as data:
         for start in range(0, len(data), BLOCK_ROWS):
             stop = start + BLOCK_ROWS
-            yield Rows.of({name: data.column(name, start, stop) for name in data.column_names()})
+            rows = Rows.of({name: data.column(name, start, stop) for name in data.column_names()})
+            check_finite(rows, start, path)
+            yield rows
 
 
 def write_dara(path: Path, info: DataSetInfo, blocks: Iterable[Rows]) -> None:

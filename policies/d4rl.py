@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from ..errors import UserError
-from .conversion import BLOCK_ROWS, Reading, Rows, robotless_info
+from .conversion import BLOCK_ROWS, Reading, Rows, check_finite, robotless_info
 from .dataset_format import DataSetInfo, info_from_attributes, info_to_attributes
 from .dataset_layout import CHUNK_ROWS
 from .dataset_open import damage_named, open_file, plain_dataset
@@ -205,6 +205,7 @@ def _blocks(path: Path, layout: _Layout) -> Iterator[Rows]:
                 layout.timeouts[span],
                 infos,
             )
+            check_finite(rows, start, path)
             yield rows.take(layout.keep[span])
 
 

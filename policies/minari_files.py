@@ -20,7 +20,7 @@ from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 
 from ..errors import UserError
-from .conversion import Reading, Rows, episodes, robotless_info
+from .conversion import Reading, Rows, check_finite, episodes, robotless_info
 from .dataset_format import DataSetInfo, info_from_attributes, info_to_attributes
 from .dataset_open import damage_named
 
@@ -162,6 +162,7 @@ def _blocks(data_set: MinariDataset, folder: Path, notes: list[str]) -> Iterator
     with damage_named(folder):
         for number, episode in zip(numbers, data_set.iterate_episodes(), strict=False):
             rows = _rows(episode, f"{folder}: episode {number}")
+            check_finite(rows, 0, f"{folder}: episode {number}")
             left |= (episode.infos or {}).keys() - rows.infos.keys()
             yield rows
     if left:
