@@ -27,6 +27,7 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # HDF5 File Format Specification 3.0, II.A, superblock version 2 and 3 with 8-byte offsets: signature,
 # version, two sizes, consistency flags; base, extension, end of file and root address; then the checksum.
 _SUPERBLOCK = struct.Struct("<8s4B4Q")
+_HEAPS_WITHIN = 2**16  # bytes of the file's beginning
 
 NUMBERS = "biuf"  # kinds of NumPy types: boolean, integers, floats
 LARGEST_CHUNK = 256 * 2**20  # bytes; HDF5 unpacks a chunk in memory. Ours have a few hundred kB
@@ -47,11 +48,31 @@ def open_file(path: Path) -> h5py.File:
             f"{path}: no such file: check the name, or make it with `dara collect` or `dara record`"
         )
     with open(path, "rb") as file:
-        head = file.read(_SUPERBLOCK.size + 4)
+        head = file.read(_HEAPS_WITHIN)
     if not head.startswith(_SIGNATURE):
         raise UserError(f"{path}: not an HDF5 file: give a file made by dara_ros")
     with damage_named(path):
+        _check_heaps(head)
+        head = head[: _SUPERBLOCK.size + 4]
         return h5py.File(path, "r") if _is_closed_and_whole(head, path) else h5py.File(_Whole(path), "r")
+
+
+def _check_heaps(head: bytes) -> None:
+    """Raise ValueError where HDF5 would walk on for ever.
+
+    Strings in attributes lie in heaps that no checksum guards, and HDF5 2.0 goes from object to object by
+    their sizes, also where one says 0. Ours lie in the first few kB. See the format's specification, III.E.
+    """
+    heap = head.find(b"GCOL")
+    while 0 <= heap <= len(head) - 16:
+        end = min(heap + struct.unpack_from("<Q", head, heap + 8)[0], len(head))
+        place = heap + 16
+        while place + 16 <= end:
+            number, size = struct.unpack_from("<H6xQ", head, place)
+            place += (whole := size if number == 0 else 16 + -(-size // 8) * 8)
+            if whole < 16 or place > heap + 2**32:
+                raise ValueError("a heap of strings does not end")
+        heap = head.find(b"GCOL", heap + 4)
 
 
 @contextlib.contextmanager
