@@ -14,11 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 FOLDER = Path(__file__).resolve().parent
+PRIORITY = 11  # above that of the nodes
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class UnitreeEmulator:
             text=True,
             env=self._environment,
         )
+        with suppress(OSError):  # a robot's board does not compete with our nodes for a processor
+            os.sched_setscheduler(self._process.pid, os.SCHED_FIFO, os.sched_param(PRIORITY))
         self.address = ("127.0.0.1", int(json.loads(self._line())))
         return self
 
@@ -81,17 +85,16 @@ class UnitreeEmulator:
     ) -> None:
         self._process.communicate(timeout=10.0)  # closes its stdin, on which it ends
 
-    @property
-    def process_id(self) -> int:
-        """Of the robot."""
-        return self._process.pid
-
     def set(self, **faults: float | bool | str | None) -> Status:
         """Change faults; see `unitree_robot.Faults`, `unitree_robot.Robot.change`, and `Go2Faults`."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(faults) + "\n")
         self._process.stdin.flush()
         return Status(**json.loads(self._line()))
+
+    def heal(self) -> Status:
+        """End all faults."""
+        return self.set(healed=True)
 
     def status(self) -> Status:
         """How the robot is now."""

@@ -34,6 +34,7 @@ from dara_ros.sim.world import World, load_world
 PERIOD = 0.002  # s
 WATCHDOG = 0.1  # s without a valid command
 DAMPING = 3.0  # N m s/rad
+STEADIEST = 1.5  # N m s/rad; a motor damps at 10 kHz, but at our 500 Hz more would shake a leg that rests
 SPOILT, STUCK = 0, 2  # joints that faults are about: hip and calf of the front right leg
 HUNG = 0.6  # m, height of a robot that is hung up
 ALONE = 25  # periods that the robot moves without a valid command; then its time stands still
@@ -152,13 +153,14 @@ class Robot:
         self._body.hold(STUCK, self._stuck_at)
 
     def change(self, faults: dict[str, Any]) -> None:
-        """Faults begin or end. `clock_leap`: ms by which the robot's clock leaps, once."""
+        """Faults begin or end. `clock_leap`: ms by which its clock leaps, once. `healed`: end all others."""
         if not faults:
             return
         while self._waiting():
             self.receive()  # what came before came under the old faults
         self._ticks += faults.pop("clock_leap", 0) // 2
-        self.faults, self._effective = replace(self.faults, **faults), None
+        before = Faults() if faults.pop("healed", False) else self.faults
+        self.faults, self._effective = replace(before, **faults), None
         self._packet = None
 
     def receive(self) -> None:
@@ -248,6 +250,8 @@ class Body(PyBulletDriver):
 
     def move(self, command: MotorCommand, measure: bool) -> None:
         """Move for one period; what nobody reads need not be measured."""
+        if not command.kp:
+            command = replace(command, kd=min(command.kd, STEADIEST))
         if measure:
             self.write(command)
         else:
@@ -311,7 +315,8 @@ def main() -> None:
 
 
 def serve(robot: Robot, until: float) -> None:
-    """Take in what comes until then, and all that has come already."""
+    """Take in what comes until then, and what has come already; never for so long that the body waits."""
+    latest = max(until, time.monotonic() + ALONE * PERIOD)
     while True:
         robot.send()
         ready = select.select([robot.socket, sys.stdin], [], [], max(until - time.monotonic(), 0.0))[0]
@@ -323,7 +328,7 @@ def serve(robot: Robot, until: float) -> None:
                 sys.exit()
             robot.change(json.loads(line))
             print(json.dumps(robot.status()), flush=True)
-        if not ready and time.monotonic() >= until:
+        if time.monotonic() >= (latest if ready else until):
             return
 
 

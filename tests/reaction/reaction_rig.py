@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import time
 from array import array
 from collections import deque
@@ -16,7 +17,6 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from emulators.unitree import Status, UnitreeEmulator
 from reaction_policies import write_failing_policy
@@ -33,18 +33,6 @@ from dara_ros.session import CONTROLLER, LATCHED, ROBOT, Refused, RobotClient
 
 PATIENCE = 30.0  # s that anything may take which does not depend on a time-out of the robot
 WARM_UP = 5  # control periods of a walk before a fault
-FAULTLESS: dict[str, Any] = {
-    "loss": 0.0,
-    "mute": False,
-    "stopped_clock": False,
-    "frozen": False,
-    "not_finite": False,
-    "angle": None,
-    "velocity": None,
-    "stuck": False,
-    "yaw_rate": 0.0,
-    "upside_down": False,
-}
 
 
 class Disturbed(Exception):  # noqa: N818 (says what happened)
@@ -142,11 +130,11 @@ class Rig:
         self.sent: list[SentCommand] = []
         self._states = 0  # that were heard
         self._policy = ""  # that the controller answers with
+        self._stopped: list[str] = []  # nodes
 
     def __enter__(self) -> Rig:
         with ExitStack() as stack:
             stack.enter_context(self.emulator)
-            self._prefer_emulator()
             stack.callback(self._stop_nodes)
             self._start_nodes()
             self._stack = stack.pop_all()
@@ -158,13 +146,6 @@ class Rig:
         self._stack.close()
 
     # -- nodes ----------------------------------------------------------------------------------------------
-
-    def _prefer_emulator(self) -> None:
-        """A robot's board does not compete with our nodes for a processor."""
-        if self._priority:
-            with suppress(OSError):
-                above = os.sched_param(self._priority + 1)
-                os.sched_setscheduler(self.emulator.process_id, os.SCHED_FIFO, above)
 
     def _start_nodes(self) -> None:
         domain = free_domain_id()
@@ -194,6 +175,7 @@ class Rig:
 
     def restart_nodes(self) -> None:
         """Start robot and controller anew, in another ROS domain, after one of them was killed."""
+        self._stopped.clear()
         for node in tuple(self.processes.nodes):
             self.kill(node)  # sooner than to stop it
         self._stop_nodes()
@@ -204,6 +186,18 @@ class Rig:
         process = self.processes.nodes.pop(node).process  # nobody is to miss it
         process.kill()
         process.wait()
+
+    def stop(self, node: str) -> None:
+        """Have a node do nothing till `wake_nodes`."""
+        self.processes.nodes[node].process.send_signal(signal.SIGSTOP)
+        self._stopped.append(node)
+
+    def wake_nodes(self) -> None:
+        """Have those go on that were stopped, after a time that nobody may overlook."""
+        if self._stopped:
+            time.sleep(self.spec.safety.command_timeout)
+        while self._stopped:
+            self.processes.nodes[self._stopped.pop()].process.send_signal(signal.SIGCONT)
 
     def reason(self) -> str:
         """Why the robot was damped the last time, as the robot node's log says it."""
@@ -250,7 +244,8 @@ class Rig:
     def rest(self) -> None:
         """Faultless and passive."""
         self.commander.be_silent()
-        self.emulator.set(**FAULTLESS)
+        self.wake_nodes()
+        self.emulator.heal()
         self.wait_for_states(2)  # the newest is faultless
         wait_for(lambda: self.mode is not None, "the robot node does not say its state")
         if self.mode is not Mode.PASSIVE:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,12 +10,29 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from math import inf, nan
-from typing import Any
 
 from emulators.unitree import Status
+from reaction_faults import (
+    clock_goes_back,
+    command_fault,
+    emergency_stop,
+    enable_a_foreign_policy,
+    first_position,
+    in_mode,
+    kill,
+    late_by_one_period,
+    late_by_ten_periods,
+    leap_wall_clock,
+    rename_joints,
+    robot_fault,
+    standing,
+    stop,
+    walking,
+    walking_to_a_policy,
+    walking_to_us,
+)
 from reaction_policies import YAW_RATE
-from reaction_rig import FAULTLESS, PATIENCE, Disturbed, Rig, wait_for
-from sensor_msgs.msg import JointState
+from reaction_rig import PATIENCE, Disturbed, Rig
 
 from dara_ros.hardware.kinematics import trot
 from dara_ros.hardware.safety import Mode
@@ -26,11 +41,30 @@ from dara_ros.parsing import SentCommand
 from dara_ros.session import CONTROLLER, ROBOT, Refused
 
 WATCHDOG = 0.1  # s after which the emulated robot damps itself
-HARMLESS = 20  # control periods that a robot walks on, for a hazard to count as harmless
+LONG_ENOUGH = 20  # control periods that a robot walks on, for a hazard to count as harmless
 ATTEMPTS = 10  # at a robot that is well when the fault is to come
 AT_REST = 20  # commands to a damped robot that leave it damped
 STUCK = 2  # the joint that sticks in the emulated robot
 INTRUSION = 0.4  # rad at the front right hip, where the trot never wants it
+
+
+Check = Callable[[list[SentCommand]], bool]
+"""Whether commands that were sent to the motors are as they should be."""
+
+
+def anything(sent: list[SentCommand]) -> bool:
+    """Whatever they are."""
+    return True
+
+
+def some_late(sent: list[SentCommand]) -> bool:
+    """The robot went by older ones."""
+    return any(not command.in_time for command in sent)
+
+
+def no_intrusion(sent: list[SentCommand]) -> bool:
+    """None of them is an intruder's."""
+    return all(command.positions[0] < INTRUSION / 2 for command in sent)
 
 
 class Outcome(str, Enum):
@@ -53,7 +87,6 @@ class Scenario:
         outcome: what has to follow.
         reason: regular expression for why the robot node says that it damped the robot.
         harmless: of the commands that were sent to the motors since the fault, where it walks on.
-        end: ends the fault, where the emulator's own are not all.
     """
 
     name: str
@@ -62,8 +95,7 @@ class Scenario:
     limit: Callable[[RobotSpec], float]
     reason: str = ""
     outcome: Outcome = Outcome.DAMPED
-    harmless: Callable[[list[SentCommand]], bool] = lambda sent: True
-    end: Callable[[Rig], Any] = lambda rig: None
+    harmless: Check = anything
 
 
 @dataclass(frozen=True)
@@ -116,15 +148,15 @@ def run(rig: Rig, scenario: Scenario) -> Result:
 
 def _stands_on(rig: Rig, sent: int) -> str:
     """What is wrong with a robot that was not to be enabled; empty where all is well."""
-    rig.wait_for_states(HARMLESS)
+    rig.wait_for_states(LONG_ENOUGH)
     if rig.mode is Mode.DAMPED:
         return f"damped: {rig.reason()}"
     return "" if rig.mode is Mode.READY and len(rig.sent) == sent else f"it is {rig.mode}"
 
 
-def _walks_on(rig: Rig, sent: int, harmless: Callable[[list[SentCommand]], bool]) -> str:
+def _walks_on(rig: Rig, sent: int, harmless: Check) -> str:
     """What is wrong with the walk since command number `sent`; empty where all is well."""
-    if len(rig.wait_for_sent(HARMLESS)) < HARMLESS:
+    if len(rig.wait_for_sent(LONG_ENOUGH)) < LONG_ENOUGH:
         return f"damped: {rig.reason()}"
     if rig.emulator.status().motors != "servo":
         return "the motors are not stiff"
@@ -133,13 +165,13 @@ def _walks_on(rig: Rig, sent: int, harmless: Callable[[list[SentCommand]], bool]
 
 def _stays_damped(rig: Rig, scenario: Scenario, damped: Status) -> str:
     """What is wrong with a robot that is damped; empty where all is well, also when the fault is over."""
-    scenario.end(rig)
     if (damped.by == "watchdog") != (scenario.outcome is Outcome.DAMPED_ITSELF):
         return f"damped by {damped.by}"
     if ROBOT not in rig.processes.nodes:
         return ""
+    rig.wake_nodes()
     rig.wait_for_mode(Mode.DAMPED)  # a cable that is back before has not been out for long enough
-    rig.emulator.set(**FAULTLESS)
+    rig.emulator.heal()
     if not re.search(scenario.reason, rig.reason()):
         return f"damped: {rig.reason()}"
     with suppress(Refused):
@@ -188,162 +220,7 @@ def watchdog(spec: RobotSpec) -> float:
     return WATCHDOG
 
 
-# -- preparations -------------------------------------------------------------------------------------------
-
-
-def walking(rig: Rig) -> None:
-    """To the trot of the controller."""
-    rig.command_with("trot")
-    rig.walk()
-
-
-def walking_to_a_policy(rig: Rig) -> None:
-    """Which will fail."""
-    rig.command_with(rig.failing_policy)
-    rig.walk()
-
-
-def walking_to_us(rig: Rig) -> None:
-    """We hold the lease and answer states."""
-    rig.command_ourselves()
-    rig.commander.answer()
-    rig.walk()
-
-
-def standing(rig: Rig) -> None:
-    """With nobody to command it."""
-    rig.release()
-    rig.stand()
-
-
-def in_mode(rig: Rig, mode: Mode) -> None:
-    """Before an emergency stop."""
-    rig.command_with("trot")
-    if mode is Mode.PASSIVE:
-        rig.wait_for_motors("limp")
-    elif mode is Mode.STANDING_UP:
-        rig.client.stand()
-        rig.wait_for_motors("servo")
-    elif mode is Mode.READY:
-        rig.stand()
-    elif mode is Mode.WALKING:
-        rig.walk()
-    elif mode is Mode.SITTING_DOWN:
-        rig.walk()
-        rig.client.sit()
-    elif mode is Mode.DAMPED:
-        rig.walk()
-        rig.client.damp()
-        rig.wait_for_motors("damped")
-
-
-# -- faults -------------------------------------------------------------------------------------------------
-
-
-def robot_fault(**faults: Any) -> Callable[[Rig], float]:
-    """A fault of the emulated robot, which says itself when it began."""
-
-    def inject(rig: Rig) -> float:
-        before = time.monotonic()
-        rig.emulator.set(**faults)
-        if faults.get("loss"):  # then nothing ever reaches anybody
-            return before
-        return rig.emulator.wait_until(lambda status: status.effective is not None).effective or before
-
-    return inject
-
-
-def command_fault(spoil: Callable[[JointState], None]) -> Callable[[Rig], float]:
-    """A fault in the commands of who holds the lease."""
-
-    def inject(rig: Rig) -> float:
-        rig.commander.answer(spoil)
-        wait_for(lambda: rig.commander.effective is not None, "no state is answered")
-        return rig.commander.effective or 0.0
-
-    return inject
-
-
-def first_position(value: float) -> Callable[[JointState], None]:
-    """A command's first target becomes `value`."""
-
-    def spoil(command: JointState) -> None:
-        command.position[0] = value
-
-    return spoil
-
-
-def rename_joints(command: JointState) -> None:
-    """Of another robot."""
-    command.name = [f"front_{name}" for name in command.name]
-
-
-def late(rig: Rig, periods: Callable[[RobotSpec], int]) -> float:
-    """Every answer comes so many periods after its state."""
-    begun = time.monotonic()
-    rig.commander.answer(delay=periods(rig.spec))
-    return begun
-
-
-def leap_wall_clock(rig: Rig, seconds: int) -> float:
-    """Of both nodes."""
-    begun = time.monotonic()
-    rig.wall_clock.leap(seconds)
-    return begun
-
-
-def kill(rig: Rig, node: str) -> float:
-    """SIGKILL."""
-    begun = time.monotonic()
-    rig.kill(node)
-    return begun
-
-
-def signal_node(rig: Rig, node: str, number: int) -> float:
-    """SIGSTOP, SIGCONT."""
-    begun = time.monotonic()
-    os.kill(rig.processes.nodes[node].process.pid, number)
-    return begun
-
-
-def wake_robot_node(rig: Rig) -> None:
-    """After a hang that was too long to be overlooked."""
-    time.sleep(rig.spec.safety.command_timeout)
-    signal_node(rig, ROBOT, signal.SIGCONT)
-
-
-def enable_a_foreign_policy(rig: Rig) -> float:
-    """Neither does the controller take it, nor the robot go without a controller."""
-    begun = time.monotonic()
-    try:
-        rig.command_with(rig.foreign_policy)
-    except Refused as refusal:
-        assert "go1" in str(refusal), refusal
-    with suppress(Refused):
-        rig.client.enable(True)
-    return begun
-
-
-def stop_in(mode: Mode) -> Callable[[Rig], float]:
-    """An emergency stop; disturbed where the robot was in another mode by then."""
-
-    def inject(rig: Rig) -> float:
-        begun = time.monotonic()
-        rig.client.estop()
-        rig.wait_for_mode(Mode.DAMPED)
-        if mode is not Mode.DAMPED and rig.modes[-2] is not mode:
-            raise Disturbed(f"it was {rig.modes[-2].value}, not {mode.value}")
-        return begun
-
-    return inject
-
-
 # -- the table ----------------------------------------------------------------------------------------------
-
-
-def _ten_times(spec: RobotSpec) -> int:
-    """Ten periods with the A1's own time-out: twice as many as it allows."""
-    return round(2 * spec.safety.command_timeout / spec.control_period)
 
 
 WALKING = tuple(
@@ -354,107 +231,72 @@ WALKING = tuple(
         ("state stops", robot_fault(mute=True), command_timeout, "no new state"),
         ("state freezes, its stamps go on", robot_fault(frozen=True), command_timeout, "no new reading"),
         ("the robot's clock stops", robot_fault(stopped_clock=True), command_timeout, "no new state"),
+        ("the robot's clock goes back", clock_goes_back, command_timeout, "no new state"),
         ("the IMU flips", robot_fault(upside_down=True), one_period, "tilt beyond"),
         ("a joint sticks", robot_fault(stuck=True), stuck_time, "sticks"),
         ("a joint runs into its limit", robot_fault(angle=0.8, velocity=5.0), one_period, "into its limit"),
         ("an encoder is far off", robot_fault(angle=2.0), one_period, "far outside its limits"),
+        ("the controller hangs", partial(stop, node=CONTROLLER), command_timeout, "no command"),
         ("the controller is killed", partial(kill, node=CONTROLLER), command_timeout, "no command"),
     )
 )
 COMMANDED = tuple(
-    Scenario(name, walking_to_us, inject, limit, reason)
-    for name, inject, limit, reason in (
-        ("NaN in a command", command_fault(first_position(nan)), one_period, "command is not finite"),
-        ("infinity in a command", command_fault(first_position(inf)), one_period, "command is not finite"),
-        ("commands for other joints", command_fault(rename_joints), command_timeout, "no command"),
-        ("policy late by ten periods", partial(late, periods=_ten_times), command_timeout, "no command"),
+    Scenario(name, prepare, inject, limit, reason)
+    for name, prepare, inject, limit, reason in (
+        (
+            "NaN in the action",
+            walking_to_a_policy,
+            robot_fault(yaw_rate=YAW_RATE),
+            command_timeout,
+            "no command",
+        ),
+        ("NaN in a command", walking_to_us, command_fault(first_position(nan)), one_period, "is not finite"),
+        (
+            "infinity in a command",
+            walking_to_us,
+            command_fault(first_position(inf)),
+            one_period,
+            "is not finite",
+        ),
+        (
+            "commands for other joints",
+            walking_to_us,
+            command_fault(rename_joints),
+            command_timeout,
+            "no command",
+        ),
+        ("policy late by ten periods", walking_to_us, late_by_ten_periods, command_timeout, "no command"),
+    )
+)
+UNREACHABLE = tuple(
+    Scenario(name, walking, inject, watchdog, outcome=Outcome.DAMPED_ITSELF)
+    for name, inject in (
+        ("the robot node hangs", partial(stop, node=ROBOT)),
+        ("the robot node is killed", partial(kill, node=ROBOT)),
+        ("the cable is out", robot_fault(loss=1.0)),
     )
 )
 STOPPED = tuple(
     Scenario(
         f"emergency stop, {mode.value}",
         partial(in_mode, mode=mode),
-        stop_in(mode),
+        partial(emergency_stop, mode=mode),
         at_once,
         "on request" if mode is Mode.DAMPED else "emergency stop",
     )
     for mode in Mode
 )
-OTHERS = (
-    Scenario(
-        "NaN in the action",
-        walking_to_a_policy,
-        robot_fault(yaw_rate=YAW_RATE),
-        command_timeout,
-        "no command",
-    ),
-    Scenario(
-        "the controller hangs",
-        walking,
-        partial(signal_node, node=CONTROLLER, number=signal.SIGSTOP),
-        command_timeout,
-        "no command",
-        end=partial(signal_node, node=CONTROLLER, number=signal.SIGCONT),
-    ),
-    Scenario(
-        "the robot node hangs",
-        walking,
-        partial(signal_node, node=ROBOT, number=signal.SIGSTOP),
-        watchdog,
-        outcome=Outcome.DAMPED_ITSELF,
-        end=wake_robot_node,
-    ),
-    Scenario(
-        "the robot node is killed",
-        walking,
-        partial(kill, node=ROBOT),
-        watchdog,
-        outcome=Outcome.DAMPED_ITSELF,
-    ),
-    Scenario(
-        "the robot's clock goes back",
-        walking,
-        robot_fault(clock_leap=-1000),
-        command_timeout,
-        "no new state",
-        end=lambda rig: rig.emulator.set(clock_leap=1000),
-    ),
-    Scenario("the cable is out", walking, robot_fault(loss=1.0), watchdog, outcome=Outcome.DAMPED_ITSELF),
-    Scenario(
-        "policy late by one period",
-        walking_to_us,
-        partial(late, periods=lambda spec: 1),
-        command_timeout,
-        outcome=Outcome.WALKS_ON,
-        harmless=lambda sent: any(not command.in_time for command in sent),
-    ),
-    Scenario(
-        "two controllers at once",
-        walking,
-        command_fault(first_position(INTRUSION)),
-        at_once,
-        outcome=Outcome.WALKS_ON,
-        harmless=lambda sent: all(command.positions[0] < INTRUSION / 2 for command in sent),
-    ),
-    Scenario(
-        "the robot's clock leaps ahead",
-        walking,
-        robot_fault(clock_leap=3_600_000),
-        at_once,
-        outcome=Outcome.WALKS_ON,
-    ),
-    *(
-        Scenario(
-            f"the wall clock {leaps}",
-            walking,
-            partial(leap_wall_clock, seconds=seconds),
-            at_once,
-            outcome=Outcome.WALKS_ON,
-        )
-        for leaps, seconds in (("leaps ahead", 3600), ("goes back", -3600))
-    ),
-    Scenario(
-        "a policy for another robot", standing, enable_a_foreign_policy, at_once, outcome=Outcome.REFUSED
-    ),
+HARMLESS = tuple(
+    Scenario(name, prepare, inject, at_once, outcome=Outcome.WALKS_ON, harmless=harmless)
+    for name, prepare, inject, harmless in (
+        ("policy late by one period", walking_to_us, late_by_one_period, some_late),
+        ("two controllers at once", walking, command_fault(first_position(INTRUSION)), no_intrusion),
+        ("the robot's clock leaps ahead", walking, robot_fault(clock_leap=3_600_000), anything),
+        ("the wall clock leaps ahead", walking, partial(leap_wall_clock, seconds=3600), anything),
+        ("the wall clock goes back", walking, partial(leap_wall_clock, seconds=-3600), anything),
+    )
 )
-SCENARIOS = (*WALKING, *OTHERS, *STOPPED, *COMMANDED)
+REFUSED = Scenario(
+    "a policy for another robot", standing, enable_a_foreign_policy, at_once, outcome=Outcome.REFUSED
+)
+SCENARIOS = (*WALKING, *COMMANDED, *UNREACHABLE, *STOPPED, *HARMLESS, REFUSED)
