@@ -10,13 +10,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from dara_ros.hardware.safety import ENERGISED, Decision, Mode, Supervisor, fault
+from dara_ros.hardware.safety import ENERGISED, Decision, Mode, Supervisor, fault, limit_fault
 from dara_ros.hardware.spec import load_robot
 from dara_ros.hardware.state import JointCommand, RobotState
+from dara_ros.hardware.watch import SENSORS
 
 SPEC = load_robot("a1")
 PERIOD = SPEC.period_ns
 REACH = SPEC.safety.max_target_change
+TIMEOUT = round(1e9 * SPEC.safety.command_timeout)  # ns
+SWING = 0.3 * np.tile([0.0, 1.0, 1.0], 4)  # rad, of the commands while walking
 ANGLES = st.floats(-10, 10) | st.sampled_from([np.nan, np.inf, -np.inf])
 SITTING = RobotState(
     stamp=0,
@@ -33,7 +36,8 @@ SITTING = RobotState(
 class AnySupervisor(RuleBasedStateMachine):
     """A supervisor under arbitrary requests, commands and faults.
 
-    `robot` is the last state; its joints follow their targets while the motors are energised.
+    `robot` is the next state; its joints follow their targets while the motors are energised, and its IMU
+    sways.
     """
 
     @initialize()
@@ -43,8 +47,11 @@ class AnySupervisor(RuleBasedStateMachine):
         self.decision: Decision | None = None
         self.before: Decision | None = None
         self.command: JointCommand | None = None
+        self.held = self.earlier = np.zeros(12)  # what the motors held last, and before
         self.latched = False  # damped, and not reset since
         self.stood = False  # stand() was granted since the motors were last limp
+        self.last: RobotState | None = None  # the state before, while the motors are energised
+        self.frozen = dict.fromkeys(SENSORS, 0)  # periods since whose reading did not change but the targets
 
     # -- requests ---------------------------------------------------------------------------------
 
@@ -87,10 +94,28 @@ class AnySupervisor(RuleBasedStateMachine):
         if mode in ENERGISED:
             assert self.stood, "energised without anyone having asked to stand"
             assert fault(SPEC, state, walking=mode is Mode.WALKING) == ""
+            assert limit_fault(SPEC, state) == ""
+        self.count_frozen(state)
         self.latched = mode is Mode.DAMPED
         self.stood = self.stood and mode is not Mode.PASSIVE
         positions = self.decision.motors.positions if self.energised() else self.robot.joint_positions
-        self.robot = replace(self.robot, joint_positions=positions, stamp=state.stamp + PERIOD)
+        stamp = state.stamp + PERIOD
+        sway = 1e-3 * np.array([np.sin(stamp), np.cos(stamp), 0.0])
+        self.robot = replace(self.robot, joint_positions=positions, stamp=stamp, angular_velocity=sway)
+        self.earlier = self.held
+        self.held = self.decision.motors.positions
+
+    def count_frozen(self, state: RobotState) -> None:
+        """See that readings which freeze while targets move do not go on for longer than commands may."""
+        for sensor, fields in SENSORS.items():
+            same = self.last is not None and all(
+                np.array_equal(getattr(state, field), getattr(self.last, field)) for field in fields
+            )
+            moved = not np.array_equal(self.held, self.earlier)
+            self.frozen[sensor] = self.frozen[sensor] + moved if same else 0
+            if self.energised():
+                assert self.frozen[sensor] * PERIOD < TIMEOUT
+        self.last = state if self.energised() else None
 
     @rule()
     def walk(self) -> None:
@@ -109,9 +134,35 @@ class AnySupervisor(RuleBasedStateMachine):
     def go_on(self, steps: int, answered: bool) -> None:
         for _ in range(steps):
             if answered:
-                self.command = JointCommand(self.robot.stamp, SPEC.stand_pose)
+                phase = 2 * np.pi * (self.robot.stamp / PERIOD) / 11
+                self.command = JointCommand(self.robot.stamp, SPEC.stand_pose + np.sin(phase) * SWING)
             self.step(self.robot)
             self.check()
+
+    @rule(sensor=st.sampled_from(sorted(SENSORS)), steps=st.integers(1, 12))
+    def freeze(self, sensor: str, steps: int) -> None:
+        frozen = {field: getattr(self.robot, field) for field in SENSORS[sensor]}
+        for _ in range(steps):
+            self.robot = replace(self.robot, **frozen)
+            self.go_on(1, answered=True)
+
+    @rule(joint=st.integers(0, 11).filter(lambda joint: joint % 3 > 0))
+    def stick(self, joint: int) -> None:
+        """For a second, while the others follow."""
+        stuck = self.robot.joint_positions[joint]
+        for _ in range(50):
+            positions = self.robot.joint_positions.copy()
+            positions[joint] = stuck
+            self.robot = replace(self.robot, joint_positions=positions)
+            self.go_on(1, answered=True)
+        assert self.supervisor.mode is not Mode.WALKING
+
+    @rule(joint=st.integers(0, 11), side=st.sampled_from([-1, 1]), inside=st.floats(-0.1, 0.1))
+    def run_into_a_limit(self, joint: int, side: int, inside: float) -> None:
+        positions, velocities = self.robot.joint_positions.copy(), np.zeros(12)
+        positions[joint] = (SPEC.upper[joint] if side > 0 else SPEC.lower[joint]) - side * inside
+        velocities[joint] = side * 3.0
+        self.step(replace(self.robot, joint_positions=positions, joint_velocities=velocities))
 
     @rule(
         field=st.sampled_from(
@@ -154,6 +205,15 @@ class AnySupervisor(RuleBasedStateMachine):
     def damped_has_a_reason(self) -> None:
         if hasattr(self, "supervisor"):
             assert bool(self.supervisor.reason) is (self.supervisor.mode is Mode.DAMPED)
+
+
+def test_the_straight_way_leads_to_walking() -> None:
+    """Else the machine would explore nothing."""
+    machine = AnySupervisor()
+    machine.switch_on()
+    machine.walk()
+    machine.go_on(100, answered=True)
+    assert machine.supervisor.mode is Mode.WALKING
 
 
 TestAnySupervisor = AnySupervisor.TestCase
