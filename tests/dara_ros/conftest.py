@@ -66,15 +66,15 @@ def state_at(a1: RobotSpec) -> Callable[[int], RobotState]:
     return state
 
 
-def write_linear_policy(path: Path, scale: float) -> Path:
+def write_linear_policy(path: Path, scale: float, robot: str | Path = "a1") -> Path:
     """A policy file: tanh of a random linear function of the observation."""
     weights = scale * np.random.default_rng(3).normal(size=(OBSERVATION_SIZE, ACTION_SIZE))
     weights = weights.astype(np.float32)
     observations = np.random.default_rng(0).normal(size=(4, OBSERVATION_SIZE)).astype(np.float32)
-    task = WalkingTask(load_robot("a1"))
+    task = WalkingTask(load_robot(robot))
     metadata = PolicyMetadata.from_task(
         task.description(),
-        robot="a1",
+        robot=task.spec.name,
         control_period=task.spec.control_period,
         spec_hash=task.spec.hash,
         task_hash=task.hash(),
@@ -149,9 +149,11 @@ class Nodes:
 
 
 @contextmanager
-def run_nodes(logs: Path, *names: str, robot: str | Path = "a1", **hosted: Parameter) -> Iterator[Nodes]:
+def run_nodes(
+    logs: Path, *names: str, robot: str | Path = "a1", domain: int | None = None, **hosted: Parameter
+) -> Iterator[Nodes]:
     """Start the nodes in a ROS domain of their own; `hosted` are further parameters of the robot node."""
-    domain = free_domain_id()
+    domain = domain or free_domain_id()
     with Processes(logs, domain) as processes:
         processes.start(ROBOT, {"robot": str(robot), **hosted})
         for name in names:

@@ -10,27 +10,16 @@ from pathlib import Path
 
 import pytest
 from conftest import Nodes, run_nodes
+from emulators.driving import calm_robot
 from emulators.unitree import UnitreeEmulator
 
 from dara_ros.hardware.safety import Mode
-from dara_ros.hardware.spec import ROBOTS
 from dara_ros.processes import Processes, free_domain_id
 from dara_ros.session import CONTROLLER, ROBOT
 
 pytest.importorskip("pybullet", reason="needs the simulator: pip install 'dara_ros[sim]'")
 
 WALK = 0.1  # m that say that it walks
-# A robot that a slow machine keeps waiting must not fall: in this gait three feet carry it wherever it stops,
-# and no leap of the targets throws it.
-CALM = {
-    "command_timeout": 1.0,
-    "max_target_change": 0.1,
-    "stuck_time": 2.0,
-    "period": 1.2,
-    "stride": 0.14,
-    "swing_height": 0.04,
-    "stance_height": 0.25,
-}
 
 
 @pytest.fixture
@@ -50,13 +39,9 @@ def environment(emulator: UnitreeEmulator, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def nodes(environment: None, emulator: UnitreeEmulator, tmp_path: Path) -> Iterator[Nodes]:
     """A robot that stands, and a controller that answers with the trot."""
-    spec = (ROBOTS / "a1.yaml").read_text()
-    for name, value in CALM.items():
-        spec, found = re.subn(rf"\b{name}: [\d.]+", f"{name}: {value}", spec)
-        assert found == 1, name
-    calm = tmp_path / "calm.yaml"
-    calm.write_text(spec)
-    with run_nodes(tmp_path, CONTROLLER, robot=calm, driver="unitree_a1", priority=10) as nodes:
+    with run_nodes(
+        tmp_path, CONTROLLER, robot=calm_robot(tmp_path), driver="unitree_a1", priority=10
+    ) as nodes:
         assert emulator.status().motors != "servo"  # nobody said that it should move
         nodes.engage("trot")
         nodes.stand()

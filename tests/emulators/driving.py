@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from dara_ros.hardware.robot import Robot
 from dara_ros.hardware.safety import Mode
-from dara_ros.hardware.spec import RobotSpec
+from dara_ros.hardware.spec import ROBOTS, RobotSpec
+
+CALM = {
+    "command_timeout": 1.0,
+    "max_target_change": 0.1,
+    "stuck_time": 2.0,
+    "period": 1.2,
+    "stride": 0.14,
+    "swing_height": 0.04,
+    "stance_height": 0.25,
+}
 
 
 def patient(spec: RobotSpec, **changes: object) -> RobotSpec:
     """`spec`, for a busy machine, which may hold up a loop that is alive."""
     safety = spec.safety.model_copy(update={"command_timeout": 1.0})
     return spec.model_copy(update={"safety": safety, **changes})
+
+
+def calm_robot(folder: Path, name: str = "a1") -> Path:
+    """A specification in `folder`: the A1's body, the robot's name, and a gait that a slow machine can walk.
+
+    A robot that is kept waiting must not fall: in this gait three feet carry it wherever it stops, and no
+    leap of the targets throws it.
+    """
+    text = (ROBOTS / "a1.yaml").read_text().replace("name: a1\n", f"name: {name}\n")
+    for field, value in CALM.items():
+        text, found = re.subn(rf"\b{field}: [\d.]+", f"{field}: {value}", text)
+        assert found == 1, field
+    path = folder / f"calm_{name}.yaml"
+    path.write_text(text)
+    return path
 
 
 def run(robot: Robot, until: Callable[[], bool], patience: float = 15.0) -> None:

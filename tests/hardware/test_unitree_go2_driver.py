@@ -12,7 +12,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -32,13 +31,11 @@ from dara_ros.processes import free_domain_id
 pytest.importorskip("pybullet", reason="needs the simulator: pip install 'dara_ros[sim]'")
 pytest.importorskip("unitree_go", reason="needs the Go2's messages: make unitree-messages")
 
-import rclpy
+from emulators.commander import another_commander
 from emulators.driving import patient, run, stand
 from emulators.unitree import UnitreeEmulator
 from emulators.unitree_go2_wire import encode_state
 from emulators.unitree_wire import Measured
-from rclpy.context import Context
-from unitree_go.msg import LowCmd
 
 IN_ORDER = {
     "loss": 0.0,
@@ -83,20 +80,6 @@ def robot(emulator: UnitreeEmulator, go2: RobotSpec) -> Iterator[Robot]:
     driver.open()
     yield Robot(go2, driver)
     driver.close()
-
-
-@contextmanager
-def another_commander() -> Iterator[None]:
-    """Somebody who publishes commands: as yet none."""
-    context = Context()
-    rclpy.init(args=[], context=context)
-    node = rclpy.create_node("walk_these_ways", context=context)
-    node.create_publisher(LowCmd, "/lowcmd", 1)
-    try:
-        yield
-    finally:
-        node.destroy_node()
-        context.shutdown()
 
 
 # -- getting the motors -------------------------------------------------------------------------------------
