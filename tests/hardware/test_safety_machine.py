@@ -163,6 +163,7 @@ class AnySupervisor(RuleBasedStateMachine):
         positions[joint] = (SPEC.upper[joint] if side > 0 else SPEC.lower[joint]) - side * inside
         velocities[joint] = side * 3.0
         self.step(replace(self.robot, joint_positions=positions, joint_velocities=velocities))
+        assert inside >= SPEC.safety.limit_margin or self.supervisor.mode not in ENERGISED
 
     @rule(
         field=st.sampled_from(
