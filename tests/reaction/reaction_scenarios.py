@@ -47,7 +47,6 @@ AT_REST = 20  # commands to a damped robot that leave it damped
 STUCK = 2  # the joint that sticks in the emulated robot
 INTRUSION = 0.4  # rad at the front right hip, where the trot never wants it
 
-
 Check = Callable[[list[SentCommand]], bool]
 """Whether commands that were sent to the motors are as they should be."""
 
@@ -204,15 +203,15 @@ def stuck_time(spec: RobotSpec) -> float:
     """Until the trot has wanted the joint elsewhere for that time, where it sticks at the worst moment."""
     periods = round(spec.gait.period / spec.control_period)
     targets = [trot(spec, period / periods, 0.0)[STUCK] for period in range(periods)]
-    needed = spec.safety.stuck_time / spec.control_period
+    needed = round(spec.safety.stuck_time / spec.control_period)
     worst = 0
     for begun in range(periods):
         missed = period = 0
-        while missed <= needed:
+        while missed < needed:
             period += 1
             missed += abs(targets[(begun + period) % periods] - targets[begun]) > spec.safety.stuck_change
         worst = max(worst, period)
-    return worst * spec.control_period
+    return (1 + worst) * spec.control_period  # one until a state shows the joint at rest
 
 
 def watchdog(spec: RobotSpec) -> float:
@@ -241,33 +240,16 @@ WALKING = tuple(
     )
 )
 COMMANDED = tuple(
-    Scenario(name, prepare, inject, limit, reason)
-    for name, prepare, inject, limit, reason in (
-        (
-            "NaN in the action",
-            walking_to_a_policy,
-            robot_fault(yaw_rate=YAW_RATE),
-            command_timeout,
-            "no command",
-        ),
-        ("NaN in a command", walking_to_us, command_fault(first_position(nan)), one_period, "is not finite"),
-        (
-            "infinity in a command",
-            walking_to_us,
-            command_fault(first_position(inf)),
-            one_period,
-            "is not finite",
-        ),
-        (
-            "commands for other joints",
-            walking_to_us,
-            command_fault(rename_joints),
-            command_timeout,
-            "no command",
-        ),
-        ("policy late by ten periods", walking_to_us, late_by_ten_periods, command_timeout, "no command"),
+    Scenario(name, walking_to_us, inject, limit, reason)
+    for name, inject, limit, reason in (
+        ("NaN in a command", command_fault(first_position(nan)), one_period, "command is not finite"),
+        ("infinity in a command", command_fault(first_position(inf)), one_period, "command is not finite"),
+        ("commands for other joints", command_fault(rename_joints), command_timeout, "no command"),
+        ("policy late by ten periods", late_by_ten_periods, command_timeout, "no command"),
     )
 )
+turning = robot_fault(yaw_rate=YAW_RATE)
+FAILING = Scenario("NaN in the action", walking_to_a_policy, turning, command_timeout, "no command")
 UNREACHABLE = tuple(
     Scenario(name, walking, inject, watchdog, outcome=Outcome.DAMPED_ITSELF)
     for name, inject in (
@@ -299,4 +281,4 @@ HARMLESS = tuple(
 REFUSED = Scenario(
     "a policy for another robot", standing, enable_a_foreign_policy, at_once, outcome=Outcome.REFUSED
 )
-SCENARIOS = (*WALKING, *COMMANDED, *UNREACHABLE, *STOPPED, *HARMLESS, REFUSED)
+SCENARIOS = (*WALKING, FAILING, *COMMANDED, *UNREACHABLE, *STOPPED, *HARMLESS, REFUSED)
