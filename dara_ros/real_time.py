@@ -6,7 +6,6 @@ import ctypes
 import gc
 import os
 import resource
-import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -168,25 +167,3 @@ class Deadlines:
         remaining = self.at - time.monotonic()
         if remaining > 0:
             time.sleep(remaining)
-
-
-class Bell:
-    """Wakes one waiting thread, like a threading.Condition with a lock that the caller manages.
-
-    It goes by the monotonic clock on every Python: before 3.11 a Condition's time-out went by the wall clock,
-    and where that was set back, a loop that waited for a command waited as much longer.
-    """
-
-    def __init__(self) -> None:
-        self._file = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-    def ring(self) -> None:
-        """Wake who waits, or whoever waits next."""
-        os.eventfd_write(self._file, 1)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait till it rings, at most `seconds`; returns whether it rang, now or since the last wait."""
-        rung = bool(select.select([self._file], [], [], max(0.0, seconds))[0])
-        if rung:
-            os.eventfd_read(self._file)
-        return rung

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -41,7 +41,7 @@ from .hardware.state import JointCommand, RobotState
 from .lease import Lease
 from .parameters import Parameter, declare
 from .parsing import SentCommand
-from .real_time import Bell, Deadlines
+from .real_time import Deadlines
 from .running import REAL_TIME_PARAMETERS, run_node
 
 REPUBLISH = 0.05  # s of wall clock between two publications of one state while time stands still
@@ -67,7 +67,6 @@ PARAMETERS = (
 )
 
 
-Result = TypeVar("Result")
 Request = Callable[[], str]
 """Asks the supervisor for something; returns an empty string, or why it is refused."""
 
@@ -75,8 +74,7 @@ Request = Callable[[], str]
 class RobotNode(Node):
     """Hosts one robot. `run` is the control loop; services and commands come in another thread.
 
-    `_lock` guards everything below it: the loop holds it while it works and lets go while it waits. `_bell`
-    tells the loop that something has changed.
+    `_changed` guards everything below it: the loop holds it while it works and lets go while it waits.
 
     Args:
         connect: what makes its driver; None: `make_driver`.
@@ -90,8 +88,7 @@ class RobotNode(Node):
         declare(self, PARAMETERS)
         self._spec = load_robot(self._parameter("robot"))
         self._lock_step = self._parameter("mode") == LOCK_STEP
-        self._lock = threading.RLock()
-        self._bell = Bell()
+        self._changed = threading.Condition()
         if self._parameter("mode") not in (REAL_TIME, LOCK_STEP):
             raise UserError(
                 f"mode '{self._parameter('mode')}' does not exist; use {REAL_TIME} or {LOCK_STEP}"
@@ -156,7 +153,7 @@ class RobotNode(Node):
     def run(self, stop: threading.Event) -> None:
         """The control loop, until `stop` is set."""
         period = self._lock_step_period if self._lock_step else self._real_time_period
-        with self._lock:
+        with self._changed:
             self._driver.open()
             self._publish_mode()
             self._deadlines.begin(time.monotonic())
@@ -172,7 +169,7 @@ class RobotNode(Node):
             self._driver.damp()
         finally:
             self._driver.close()
-        with self._lock:
+        with self._changed:
             self._robot.supervisor.damp(STOPPED)
             self._publish_mode()
         time.sleep(LAST_WORD)
@@ -190,13 +187,13 @@ class RobotNode(Node):
         self._tick(state)
         self._loop.add(1e3 * (time.monotonic() - begin))
         self._figures["overruns"] += self._deadlines.advance(time.monotonic())
-        self._let_go(self._deadlines.sleep)
+        self._sleep()
 
     def _lock_step_period(self, stop: threading.Event) -> None:
         begin = time.monotonic()
         state = self._publish_state()
         if self._stands_still(state):
-            self._let_go(partial(self._bell.wait, REPUBLISH))
+            self._changed.wait(REPUBLISH)
             return
         self._wait_for_answer(state, begin + self._parameter("answer_timeout"), stop)
         self._tick(state)
@@ -216,8 +213,7 @@ class RobotNode(Node):
             walking = self._robot.supervisor.mode is Mode.WALKING and self._state is state
             if remaining <= 0 or not walking or stop.is_set():
                 return
-            rung = self._let_go(partial(self._bell.wait, min(remaining, REPUBLISH)))
-            if not rung and self._lock_step:
+            if not self._changed.wait(min(remaining, REPUBLISH)) and self._lock_step:
                 self._publish_state()
         self._answer.add(1e3 * (time.monotonic() - begin))
 
@@ -243,13 +239,13 @@ class RobotNode(Node):
                 self._robot.supervisor.enable(False)
         self._publish_mode()
 
-    def _let_go(self, wait: Callable[[], Result]) -> Result:
-        """Wait without the lock: now services and commands have their turn."""
-        self._lock.release()
+    def _sleep(self) -> None:
+        """Till the deadline: now services and commands have their turn. (A Condition would wake later.)"""
+        self._changed.release()
         try:
-            return wait()
+            self._deadlines.sleep()
         finally:
-            self._lock.acquire()
+            self._changed.acquire()
 
     # -- topics ---------------------------------------------------------------------------------------------
 
@@ -297,11 +293,11 @@ class RobotNode(Node):
             self._figures["refused"] += 1
             self.get_logger().error(f"command ignored: {error}", throttle_duration_sec=1.0)
             return
-        with self._lock:
+        with self._changed:
             self._command = command
             self._figures["commands"] += 1
             self._overdue += self._state is not None and command.stamp < self._state.stamp
-        self._bell.ring()
+            self._changed.notify()
 
     def _on_joy(self, operator: Operator, requests: dict[str, Request], message: Joy) -> None:
         try:
@@ -331,10 +327,10 @@ class RobotNode(Node):
 
     def _make(self, request: Request) -> str:
         """Make a request between two periods of the loop; returns why it is refused."""
-        with self._lock:
+        with self._changed:
             refusal = request()
             self._publish_mode()
-        self._bell.ring()
+            self._changed.notify()
         return refusal
 
     def _on_lease(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

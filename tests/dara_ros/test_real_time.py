@@ -1,4 +1,4 @@
-"""Deadlines, bells, and real-time measures that the kernel grants or refuses."""
+"""Deadlines, and real-time measures that the kernel grants or refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dara_ros.hardware.spec import RobotSpec
 from dara_ros.hardware.state import RobotState
 from dara_ros.network import LOCALHOST, middleware_environment
 from dara_ros.processes import free_domain_id
-from dara_ros.real_time import Bell, Deadlines, prepare
+from dara_ros.real_time import Deadlines, prepare
 from dara_ros.robot_node import RobotNode
 
 PERIOD = 0.02
@@ -47,19 +47,6 @@ def test_deadlines_stay_on_their_grid_and_never_bunch() -> None:
         assert deadlines.at == pytest.approx(before + (1 + missed) * PERIOD, abs=1e-9)
         assert now <= deadlines.at  # no deadline lies in the past: nothing is caught up
         assert missed == 0 or deadlines.at - now <= PERIOD  # and none more than needed is left out
-
-
-def test_a_bell_rings_across_threads_and_is_not_missed() -> None:
-    bell = Bell()
-    assert not bell.wait(0.0)
-    bell.ring()
-    bell.ring()
-    assert bell.wait(0.0)
-    assert not bell.wait(0.001)
-    ringing = threading.Timer(0.01, bell.ring)
-    ringing.start()
-    assert bell.wait(60.0)
-    ringing.join()
 
 
 class StallingRobot(IdealRobot):
