@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from emulators.unitree import Status, UnitreeEmulator
+
 from dara_ros.hardware.robot import Robot
 from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import ROBOTS, RobotSpec
 
-CALM = {
-    "command_timeout": 1.0,
-    "max_target_change": 0.1,
-    "stuck_time": 2.0,
+PATIENT = {"command_timeout": 1.0, "max_target_change": 0.1, "stuck_time": 2.0}
+CALM = PATIENT | {
+    "command_timeout": 10.0,
     "period": 1.2,
     "stride": 0.14,
     "swing_height": 0.04,
@@ -24,7 +25,7 @@ CALM = {
 
 def patient(spec: RobotSpec, **changes: object) -> RobotSpec:
     """`spec`, for a busy machine, which may hold up a loop that is alive."""
-    safety = spec.safety.model_copy(update={"command_timeout": 1.0})
+    safety = spec.safety.model_copy(update=PATIENT)
     return spec.model_copy(update={"safety": safety, **changes})
 
 
@@ -41,6 +42,20 @@ def calm_robot(folder: Path, name: str = "a1") -> Path:
     path = folder / f"calm_{name}.yaml"
     path.write_text(text)
     return path
+
+
+def settle(emulator: UnitreeEmulator) -> None:
+    """Wait until a robot that was let go lies still: the supervisor damps one that stands up in its fall."""
+    before = emulator.status().joint_positions
+
+    def still(status: Status) -> bool:
+        nonlocal before
+        moved = max(abs(q - p) for q, p in zip(status.joint_positions, before, strict=True))
+        before = status.joint_positions
+        time.sleep(0.1)
+        return moved < 0.02
+
+    emulator.wait_until(still)
 
 
 def run(robot: Robot, until: Callable[[], bool], patience: float = 15.0) -> None:

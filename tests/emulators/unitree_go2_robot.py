@@ -26,7 +26,7 @@ from dara_ros.hardware.state import MotorCommand
 
 CHECK_MODE, RELEASE_MODE = 1001, 1003  # of the service motion_switcher
 DAMP, STAND_DOWN = 1001, 1005  # of the service sport
-LOW = 0.15  # m; from higher a robot drops when its motors let go
+FOLDED = 0.3  # rad from the sitting pose; with other legs a robot drops when its motors let go
 SPEED = 2.0  # rad/s, of the sport mode's motions
 POLL = 0.0005  # s
 
@@ -153,7 +153,8 @@ class Go2(Robot):
             return json.dumps({"form": "0", "name": self.faults.sport})
         if service == "motion_switcher" and function == RELEASE_MODE:
             if not self.faults.stubborn:
-                if self.faults.sport and self._body.state.position[2] > LOW:
+                folded = np.abs(self._body.state.joint_positions - self._spec.sit_pose).max() < FOLDED
+                if self.faults.sport and not folded:
                     self._refused["dropped"] += 1
                 self.faults.sport = ""
         elif service == "sport" and function == STAND_DOWN:
