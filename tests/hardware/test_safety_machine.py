@@ -148,9 +148,9 @@ class AnySupervisor(RuleBasedStateMachine):
 
     @rule(joint=st.integers(0, 11).filter(lambda joint: joint % 3 > 0))
     def stick(self, joint: int) -> None:
-        """For a second, while the others follow."""
+        """While the others follow."""
         stuck = self.robot.joint_positions[joint]
-        for _ in range(50):
+        for _ in range(30):
             positions = self.robot.joint_positions.copy()
             positions[joint] = stuck
             self.robot = replace(self.robot, joint_positions=positions)
