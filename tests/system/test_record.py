@@ -53,6 +53,8 @@ def test_rows_of_a_walk_are_recorded(robot: RobotClient, tmp_path: Path) -> None
     answer, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     told = json.loads(answer)
+    for node, figure in ((ROBOT, "period_ms_p50"), (CONTROLLER, "inference_ms_p50"), (LOGGER, "rate_hz")):
+        assert float(told["nodes"][node][figure]) > 0.0
     with DataSet(out) as data:
         assert (data.info.world, data.info.domain) == ("yard", "target")
         assert len(data) == told["rows"] == STEPS - told["lost"]
