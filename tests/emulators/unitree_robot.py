@@ -36,6 +36,7 @@ WATCHDOG = 0.1  # s without a valid command
 DAMPING = 3.0  # N m s/rad
 STEADIEST = 1.5  # N m s/rad; a motor damps at 10 kHz, but at our 500 Hz more would shake a leg that rests
 SPOILT, STUCK = 0, 2  # joints that faults are about: hip and calf of the front right leg
+LIES_STILL = 500  # periods until a robot without motors has come to rest, as one does that is switched on
 HUNG = 0.6  # m, height of a robot that is hung up
 ALONE = 25  # periods that the robot moves without a valid command; then its time stands still
 
@@ -57,6 +58,7 @@ class Faults:
         yaw_rate: rad/s that the gyroscope adds to the truth.
         upside_down: the IMU says that the robot lies on its back.
         high_level: the robot is not in low-level mode.
+        watchdog: s without a valid command after which it damps its motors.
     """
 
     loss: float = 0.0
@@ -71,6 +73,7 @@ class Faults:
     yaw_rate: float = 0.0
     upside_down: bool = False
     high_level: bool = False
+    watchdog: float = WATCHDOG
 
 
 class Robot:
@@ -123,7 +126,7 @@ class Robot:
 
     def step(self, periods: int) -> None:
         """Move for so many times 2 ms, and measure at the end of them."""
-        if time.monotonic() - self._heard > WATCHDOG:
+        if time.monotonic() - self._heard > self.faults.watchdog:
             self._valid = b""
             self._drive(self._damping(), "watchdog")
             self._alone = 0
@@ -239,7 +242,7 @@ class Body(PyBulletDriver):
         self._hung = hung
 
     def open(self) -> None:
-        """Build the world, and put the robot at its start or hang it up."""
+        """Build the world, and lay the robot down or hang it up."""
         super().open()
         if self._hung:
             place = (0.0, 0.0, HUNG)
@@ -247,6 +250,8 @@ class Body(PyBulletDriver):
             self._client.createConstraint(
                 self._robot, -1, -1, -1, pybullet.JOINT_FIXED, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), place
             )
+        for _ in range(LIES_STILL):
+            self.move(MotorCommand(self.spec.stand_pose, 0.0, 0.0), measure=False)
 
     def move(self, command: MotorCommand, measure: bool) -> None:
         """Move for one period; what nobody reads need not be measured."""
