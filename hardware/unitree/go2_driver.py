@@ -17,7 +17,7 @@ from ...errors import UserError
 from ..spec import RobotSpec
 from .go2_wire import decode_state, encode_command, motor_numbers
 from .low_level import LowLevelDriver
-from .sport_mode import PATIENCE_VARIABLE, Rest, leave_sport_mode, take
+from .sport_mode import PATIENCE_VARIABLE, Rest, leave_sport_mode, polled, take
 from .wire import BadPacket, LowCommand, LowState
 
 COMMANDS, STATES = "/lowcmd", "/lowstate"
@@ -72,10 +72,9 @@ class UnitreeGo2Driver(LowLevelDriver):
         """Hear the robot, see that nobody else commands it, have it lie down, and be the one who does."""
         hearing = qos.QoSProfile(depth=10, reliability=qos.ReliabilityPolicy.BEST_EFFORT)
         self._subscription = self._node.create_subscription(
-            messages.LowState, STATES, print, hearing, raw=True
+            messages.LowState, STATES, polled, hearing, raw=True
         )
-        if self._wait_for_state() is None:
-            raise UserError(self._silence())
+        self._wait_for_state()
         time.sleep(LISTENING)
         self._refuse_company()
         leave_sport_mode(self._node, self._watch_rest(), self._patience)
@@ -86,6 +85,8 @@ class UnitreeGo2Driver(LowLevelDriver):
             if time.monotonic() > deadline:
                 raise UserError(f"the robot does not listen on {COMMANDS}; restart it, and try again")
             time.sleep(POLL)
+        for _ in self._arrived():  # what has waited meanwhile is no news
+            pass
 
     def _disconnect(self) -> None:
         self._publisher = None
@@ -109,13 +110,12 @@ class UnitreeGo2Driver(LowLevelDriver):
                 self.refused += 1
                 self.problem = str(error)
 
-    def _wait_for_state(self) -> LowState | None:
+    def _wait_for_state(self) -> None:
         deadline = time.monotonic() + DISCOVERY
-        while time.monotonic() < deadline:
-            for state in self._arrived():
-                return state
+        while not any(True for _ in self._arrived()):
+            if time.monotonic() > deadline:
+                raise UserError(self._silence())
             time.sleep(POLL)
-        return None
 
     def _watch_rest(self) -> Callable[[], bool]:
         rest = Rest(self.spec)
@@ -149,11 +149,9 @@ class UnitreeGo2Driver(LowLevelDriver):
         ours = self._publisher is not None
         if self._node.count_publishers(COMMANDS) <= ours:
             return ""
-        names = [info.node_name for info in self._node.get_publishers_info_by_topic(COMMANDS)]
-        if ours and NODE in names:
-            names.remove(NODE)
+        names = {info.node_name for info in self._node.get_publishers_info_by_topic(COMMANDS)}
         return (
-            f"somebody else publishes {COMMANDS} ({', '.join(names) or 'unknown'}): two commanders break a "
+            f"somebody else publishes {COMMANDS} (among {', '.join(sorted(names))}): two commanders break a "
             f"robot; end that program (one that was killed is forgotten within 20 s)"
         )
 
