@@ -84,7 +84,7 @@ class LoggerNode(Node):
         self._since_stop = 0  # ticks since ~/stop was asked
         self._since_word = 0  # ticks since a command came
         self._pace = StatePace(self._spec.period_ns)
-        self._refused = 0
+        self._refused = self._skipped = 0
         self._make_interface()
         if self.get_parameter("start").value:
             self._start_recording()
@@ -155,7 +155,9 @@ class LoggerNode(Node):
         """Record what is complete by now."""
         episode_steps = self.get_parameter("episode_steps").value
         for step in self._listener.steps():
-            if self._recorder is not None and self._recording and not self._paused:
+            if self._paused:
+                self._skipped += 1
+            elif self._recorder is not None and self._recording:
                 full = self._recorder.rows_in_episode == episode_steps > 0
                 self._recorder.append(step.transition, begins=step.first or full)
         if self._recorder is not None and self._recording and not self._paused:
@@ -279,7 +281,11 @@ class LoggerNode(Node):
         recorder = self._recorder
         for name in ("rows", "episodes", "waiting", "dropped"):
             figures[name] = getattr(recorder, name) if recorder is not None else 0
-        figures |= {"refused": self._refused, "refused_rows": recorder.refused if recorder is not None else 0}
+        figures |= {
+            "skipped": self._skipped,
+            "refused": self._refused,
+            "refused_rows": recorder.refused if recorder is not None else 0,
+        }
         figures |= {"lost": self._listener.builder.lost, "late": self._listener.builder.late}
         figures |= {"incomplete": self._listener.assembler.incomplete, **self._pace.figures()}
         figures["problem"] = recorder.problem if recorder is not None else ""
