@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from reaction_rig import Disturbed, Rig, wait_for
+from reaction_rig import WARM_UP, Disturbed, Rig, wait_for
 from sensor_msgs.msg import JointState
 
 from dara_ros.hardware.safety import Mode
@@ -33,6 +33,13 @@ def walking_to_us(rig: Rig) -> None:
     rig.command_ourselves()
     rig.commander.answer()
     rig.walk()
+
+
+def walking_in_a_flood(rig: Rig) -> None:
+    """Of commands that are not its controller's."""
+    walking(rig)
+    rig.commander.flood()
+    rig.wait_for_sent(WARM_UP)
 
 
 def standing(rig: Rig) -> None:

@@ -9,6 +9,7 @@ import os
 import random
 import re
 import signal
+import threading
 import time
 from array import array
 from collections import deque
@@ -28,10 +29,11 @@ from dara_ros import parsing, qos
 from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import ROBOTS, RobotSpec, load_robot
 from dara_ros.parsing import SentCommand
-from dara_ros.processes import Processes, free_domain_id
+from dara_ros.processes import Parameter, Processes, free_domain_id
 from dara_ros.session import CONTROLLER, LATCHED, ROBOT, Refused, RobotClient
 
 PATIENCE = 30.0  # s that anything may take which does not depend on a time-out of the robot
+FLOOD = 2000.0  # commands a second
 WARM_UP = 5  # control periods of a walk before a fault
 
 
@@ -56,6 +58,7 @@ class Commander:
         self._token = ""  # of the lease; empty: we have none
         self._spoil: Spoil | None = None
         self._waiting: deque[JointState] = deque()
+        self._flooding = threading.Event()
         self._delay = 0
         self._publisher = client.node.create_publisher(JointState, parsing.JOINT_COMMANDS, qos.COMMAND)
         client.node.create_subscription(JointState, parsing.JOINT_STATES, self._on_state, qos.SENSOR)
@@ -81,20 +84,33 @@ class Commander:
         self._waiting.clear()
         self._spoil, self._delay, self.effective = spoil, delay, None
 
+    def flood(self) -> None:
+        """Publish commands without a lease, FLOOD a second."""
+        self._flooding.set()
+        threading.Thread(target=self._flood, name="flood", daemon=True).start()
+
     def be_silent(self) -> None:
-        """Answer no more; a lease is kept."""
+        """Answer and flood no more; a lease is kept."""
         self._spoil = None
+        self._flooding.clear()
+
+    def _flood(self) -> None:
+        message = self._command()
+        while self._flooding.is_set():
+            self._publisher.publish(message)
+            time.sleep(1.0 / FLOOD)
+
+    def _command(self) -> JointState:
+        return JointState(name=list(self._spec.joint_names), position=array("d", self._spec.stand_pose))
 
     def _on_state(self, state: JointState) -> None:
-        message = JointState()
+        message = JointState() if self._spoil is None else self._command()
         message.header.stamp = state.header.stamp
         message.header.frame_id = f"lease={self._token}"
         if self._spoil is None:
             if self._token:
                 self._publisher.publish(message)  # without names it only keeps the lease
             return
-        message.name = list(self._spec.joint_names)
-        message.position = array("d", self._spec.stand_pose)
         self._spoil(message)
         self.effective = self.effective or time.monotonic()
         self._waiting.append(message)
@@ -159,7 +175,7 @@ class Rig:
         threads = set(os.listdir("/proc/self/task"))
         self.client = RobotClient(domain, check=self.processes.check)
         self._prioritise(set(os.listdir("/proc/self/task")) - threads)
-        common = {"robot": str(self._robot), "priority": self._priority}
+        common: dict[str, Parameter] = {"robot": str(self._robot), "priority": self._priority}
         self.processes.start(ROBOT, {"driver": "unitree_a1", **common})
         self.processes.start(CONTROLLER, common)
         node = self.client.node
@@ -179,6 +195,7 @@ class Rig:
                     os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(self._priority))
 
     def _stop_nodes(self) -> None:
+        self.commander.be_silent()
         self.client.close()
         self.processes.stop()
 

@@ -28,6 +28,7 @@ from reaction_faults import (
     standing,
     stop,
     walking,
+    walking_in_a_flood,
     walking_to_a_policy,
     walking_to_us,
 )
@@ -268,6 +269,13 @@ STOPPED = tuple(
     )
     for mode in Mode
 )
+FLOODED = Scenario(
+    "emergency stop, in a command flood",
+    walking_in_a_flood,
+    partial(emergency_stop, mode=Mode.WALKING),
+    at_once,
+    "emergency stop",
+)
 HARMLESS = tuple(
     Scenario(name, prepare, inject, at_once, outcome=Outcome.WALKS_ON, harmless=harmless)
     for name, prepare, inject, harmless in (
@@ -281,4 +289,4 @@ HARMLESS = tuple(
 REFUSED = Scenario(
     "a policy for another robot", standing, enable_a_foreign_policy, at_once, outcome=Outcome.REFUSED
 )
-SCENARIOS = (*WALKING, FAILING, *COMMANDED, *UNREACHABLE, *STOPPED, *HARMLESS, REFUSED)
+SCENARIOS = (*WALKING, FAILING, *COMMANDED, *UNREACHABLE, *STOPPED, FLOODED, *HARMLESS, REFUSED)
