@@ -268,8 +268,8 @@ class RobotClient:
         self._wait(lambda: node in self._diagnostics, timeout, lambda: f"no diagnostics from {node}")
         return self._diagnostics[node]
 
-    def all_diagnostics(self, newer: Iterable[str] = (), timeout: float = 5.0) -> dict[str, dict[str, str]]:
-        """The newest diagnostic values of all nodes; of those in `newer` what comes after this call.
+    def all_diagnostics(self, newer: Sequence[str] = (), timeout: float = 5.0) -> dict[str, dict[str, str]]:
+        """The newest diagnostic values of all nodes; first those in `newer`: what comes after this call.
 
         Raises:
             SessionTimeout: none come.
@@ -278,7 +278,7 @@ class RobotClient:
             self._diagnostics.pop(node, None)
         for node in newer:
             self.diagnostics(node, timeout=timeout)
-        return dict(self._diagnostics)
+        return {node: self._diagnostics[node] for node in (*newer, *self._diagnostics)}
 
     def progress(self) -> dict[str, Any]:
         """What the offline node last said on ~/progress; empty before it said anything."""
