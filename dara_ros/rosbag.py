@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,13 +21,30 @@ from .collection import data_set_info
 from .errors import UserError
 from .hardware.spec import RobotSpec
 from .listening import WalkListener
-from .parsing import JOINT_COMMANDS, JOINT_STATES, ROBOT_STATE, SENT_COMMANDS, STATE_TOPICS
+from .parsing import (
+    FOOT_CONTACTS,
+    IMU,
+    JOINT_COMMANDS,
+    JOINT_STATES,
+    ODOM,
+    ROBOT_STATE,
+    SENT_COMMANDS,
+    STATE_TOPICS,
+)
 from .policies.conversion import Reading, Rows
 from .policies.dataset_format import Transition
 
 ROWS_AT_ONCE = 500
+KINDS = {
+    JOINT_STATES: "sensor_msgs/msg/JointState",
+    IMU: "sensor_msgs/msg/Imu",
+    FOOT_CONTACTS: "std_msgs/msg/Float32MultiArray",
+    ODOM: "nav_msgs/msg/Odometry",
+    JOINT_COMMANDS: "sensor_msgs/msg/JointState",
+    SENT_COMMANDS: "sensor_msgs/msg/JointState",
+    ROBOT_STATE: "std_msgs/msg/String",
+}
 NEEDED = (*STATE_TOPICS, JOINT_COMMANDS)
-RECORDED = (*NEEDED, SENT_COMMANDS, ROBOT_STATE)
 # Our types are the same in every ROS 2 since Humble; definitions that a recording carries are not looked at.
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 
@@ -45,13 +61,17 @@ def read_bag(path: Path, spec: RobotSpec, namespace: str | None = None) -> Readi
         UserError: it is damaged, or lacks a topic that a row needs.
     """
     with _damage_named(path), Reader(path) as reader:
-        messages = {connection.topic: connection.msgcount for connection in reader.connections}
-    prefix = _prefix(path, messages, namespace)
-    sent_is_told = messages.get(prefix + SENT_COMMANDS, 0) > 0
+        counts = {connection.topic: connection.msgcount for connection in reader.connections}
+        kinds = {connection.topic: connection.msgtype for connection in reader.connections}
+    prefix = _prefix(path, counts, namespace)
+    for topic, kind in KINDS.items():
+        if (found := kinds.get(prefix + topic, kind)) != kind:
+            raise UserError(f"{path}: {prefix + topic} is {found}, not {kind}: record our nodes")
+    sent_is_told = counts.get(prefix + SENT_COMMANDS, 0) > 0
     listener = WalkListener(spec, lambda: sent_is_told)
     notes: list[str] = []
     info = data_set_info(spec, "real", "target", f"rosbag2 recording {path.name}")
-    return Reading(info, messages[prefix + JOINT_COMMANDS], _blocks(path, prefix, listener, notes), notes)
+    return Reading(info, counts[prefix + JOINT_COMMANDS], _blocks(path, prefix, listener, notes), notes)
 
 
 def _prefix(path: Path, topics: Collection[str], namespace: str | None) -> str:
@@ -68,16 +88,14 @@ def _prefix(path: Path, topics: Collection[str], namespace: str | None) -> str:
     else:
         prefix = found[0] if found else "/"
     if missing := [prefix + topic for topic in NEEDED if prefix + topic not in topics]:
-        raise UserError(
-            f"{path}: lacks {', '.join(missing)}: record {' '.join(RECORDED)}, or give --namespace"
-        )
+        raise UserError(f"{path}: lacks {', '.join(missing)}: record {' '.join(KINDS)}, or give --namespace")
     return prefix
 
 
 def _messages(path: Path, prefix: str) -> Iterator[tuple[str, Any, int]]:
     """(topic without the prefix, message, ns when it was recorded), in the order of time."""
     with _damage_named(path), Reader(path) as reader:
-        used = [c for c in reader.connections if c.topic.removeprefix(prefix) in RECORDED]
+        used = [c for c in reader.connections if c.topic.removeprefix(prefix) in KINDS]
         for connection, time, content in reader.messages(used):
             message, _ = _parse(content, connection.msgtype)
             yield connection.topic.removeprefix(prefix), message, time
@@ -106,15 +124,13 @@ def _blocks(path: Path, prefix: str, listener: WalkListener, notes: list[str]) -
         except UserError:
             refused += 1
         for step in listener.steps():
-            if step.first and waiting:
-                waiting[-1] = replace(waiting[-1], timeout=True)
             if _is_finite(step.transition):
                 waiting.append(step.transition)
             else:
                 broken += 1
-        if len(waiting) > ROWS_AT_ONCE:  # the last one stays: the next step may end its episode
-            yield _rows(waiting[:-1])
-            del waiting[:-1]
+        if len(waiting) >= ROWS_AT_ONCE:
+            yield _rows(waiting)
+            waiting = []
     if waiting:
         yield _rows(waiting)
     counts = {

@@ -153,7 +153,6 @@ def _layout(file: h5py.File, path: Path, count: int, episode_steps: int | None, 
             f"{path}: has neither timeouts nor next_observations, so where its episodes end is not known: "
             "give --episode-steps (1000 for D4RL's MuJoCo data)"
         )
-    timeouts &= ~terminals
     keep = np.ones(count, bool)
     if not known_next:
         keep, timeouts = kept_rows(terminals, timeouts)

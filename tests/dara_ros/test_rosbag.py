@@ -34,7 +34,6 @@ from dara_ros.session import CONTROLLER, LOGGER
 
 Message = tuple[str, Any]
 STORAGES = [("mcap", True), ("mcap", False), ("sqlite3", True), ("sqlite3", False)]
-TOPICS = (*parsing.STATE_TOPICS, parsing.JOINT_COMMANDS, parsing.SENT_COMMANDS, parsing.ROBOT_STATE)
 
 
 @pytest.fixture
@@ -173,6 +172,12 @@ def test_several_robots_in_one_recording(
 def test_missing_topic_is_named(a1: RobotSpec, walk: Walk, tmp_path: Path) -> None:
     told = [(topic, message) for topic, message in said(a1, walk) if topic != parsing.ODOM]
     with pytest.raises(UserError, match="lacks /odom: record joint_states imu/data"):
+        read_bag(write(tmp_path / "bag", told), a1)
+
+
+def test_topic_of_another_type_is_named(a1: RobotSpec, walk: Walk, tmp_path: Path) -> None:
+    told = [(topic, String() if topic == parsing.IMU else message) for topic, message in said(a1, walk)]
+    with pytest.raises(UserError, match="/imu/data is std_msgs/msg/String, not sensor_msgs/msg/Imu"):
         read_bag(write(tmp_path / "bag", told), a1)
 
 

@@ -31,8 +31,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "minari"
 
 
-def make_foreign(name: str, rows: Rows, **spaces_given: Any) -> None:
-    """As others make them: float64, infos of T + 1, nothing about a robot."""
+def make_foreign(name: str, *made: Rows, **spaces_given: Any) -> None:
+    """As others make them, one episode of each: float64, infos of T + 1, nothing about a robot."""
     buffers = [
         EpisodeBuffer(
             observations=np.concatenate([e.observations, e.next_observations[-1:]]).astype(np.float64),
@@ -42,7 +42,7 @@ def make_foreign(name: str, rows: Rows, **spaces_given: Any) -> None:
             truncations=list(e.timeouts),
             infos={"qpos": np.zeros((len(e) + 1, 2)), "nested": {"a": np.zeros(len(e))}},
         )
-        for e in episodes(end_episodes([rows]))
+        for e in made
     ]
     given = {"observation_space": VECTOR, "action_space": PUSH} | spaces_given
     minari.create_dataset_from_buffers(name, buffers, **given)
@@ -90,7 +90,7 @@ def test_episode_that_jumps_becomes_two(root: Path) -> None:
 
 def test_foreign_data_set_comes_along(root: Path) -> None:
     rows = make_rows((4, FAILS), (1, CUT), (6, UNFINISHED))
-    make_foreign("gym/hopper/medium-v0", rows)
+    make_foreign("gym/hopper/medium-v0", *episodes(end_episodes([rows])))
     reading = read_minari(Path("gym/hopper/medium-v0"))  # by its id
     got = read_all(reading)
     for name, values in Rows.joined(list(end_episodes([rows]))).columns().items():
@@ -100,6 +100,13 @@ def test_foreign_data_set_comes_along(root: Path) -> None:
     assert reading.info.observation_size == 3
     notes = "\n".join(reading.notes)
     assert "no robot" in notes and "nested, qpos" in notes
+
+
+def test_episode_that_goes_on_from_the_one_before_is_still_its_own(root: Path) -> None:
+    whole = make_rows((6, CUT))
+    parts = [whole.take(slice(0, 3)), whole.take(slice(3, 6))]  # the first without a flag at its end
+    make_foreign("walk-v0", *parts)
+    assert np.flatnonzero(read_all(read_minari(Path("walk-v0"))).timeouts).tolist() == [2, 5]
 
 
 def test_observations_that_are_no_vectors_are_refused(root: Path) -> None:
