@@ -59,9 +59,9 @@ def prepare(priority: int = 0, lock_memory: bool = False, cpus: str = "") -> lis
 
 
 def freeze_objects() -> None:
-    """Spare the garbage collector all objects that exist: what it then still looks at takes microseconds.
+    """Spare the garbage collector all objects that exist: a full collection would hold all threads up.
 
-    It stays on, because the middleware's client library makes cycles that would otherwise fill the memory.
+    It stays on: what it still looks at is little, and cycles of a driver's making shall not fill the memory.
     """
     gc.collect()
     gc.freeze()
