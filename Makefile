@@ -44,7 +44,7 @@ format: setup
 bench: setup
 	$(BIN)/dara bench
 
-# Reaction times to injected faults, REPETITIONS of each: some 45 minutes, on a machine that does nothing else.
+# Reaction times to injected faults, REPETITIONS of each: about an hour, on a machine that does nothing else.
 reaction: setup
 	$(BIN)/python tests/reaction/measure.py --repetitions $(REPETITIONS) --out docs/results/reaction.csv
 
