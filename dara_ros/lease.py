@@ -9,34 +9,38 @@ KEEP_ALIVE = 0.1  # s between two signs of life of a holder that has nothing to 
 
 
 class Lease:
-    """The right to command one robot. Times are s on a monotonic clock."""
+    """The right to command one robot. Times are s on a monotonic clock.
+
+    Attributes:
+        token: of the last holder; empty: nobody.
+    """
 
     def __init__(self) -> None:
-        self._token = ""  # of the last holder; empty: nobody
+        self.token = ""
         self._heard = 0.0  # when it last gave a sign of life
 
     def held(self, now: float) -> bool:
         """Whether somebody holds the robot."""
-        return bool(self._token) and now - self._heard <= SILENCE
+        return bool(self.token) and now - self._heard <= SILENCE
 
     def take(self, now: float) -> str:
         """A fresh token, for whoever asks; empty while somebody else holds the robot."""
         if self.held(now):
             return ""
-        self._token, self._heard = secrets.token_hex(8), now
-        return self._token
+        self.token, self._heard = secrets.token_hex(8), now
+        return self.token
 
     def renew(self, token: str, now: float) -> bool:
         """Take a sign of life; false where `token` is not the holder's.
 
         A holder that has been silent for too long goes on where nobody has taken its place.
         """
-        if not token or token != self._token:
+        if not token or token != self.token:
             return False
         self._heard = now
         return True
 
     def release(self, token: str) -> None:
         """Give the robot back; nothing where `token` is not the holder's."""
-        if token == self._token:
-            self._token = ""
+        if token == self.token:
+            self.token = ""

@@ -10,11 +10,13 @@ from .hardware.spec import RobotSpec
 from .hardware.task import WalkingTask
 from .parsing import (
     JOINT_COMMANDS,
+    JOINT_STATES,
     ROBOT_STATE,
     SENT_COMMANDS,
     STATE_TOPICS,
     SentCommand,
     StateAssembler,
+    lease_of,
     parse_command,
     parse_part,
     parse_sent,
@@ -41,6 +43,7 @@ class WalkListener:
         self.assembler = StateAssembler(*STATE_TOPICS)
         self.walking = False
         self._spec = spec
+        self._lease = ""  # whose commands the robot obeys; empty where it does not say so
         self._sent_is_told = sent_is_told
         self._walks = self._steps = 0  # counted by the robot's mode
 
@@ -53,8 +56,8 @@ class WalkListener:
         if topic == ROBOT_STATE:
             self._follow(message.data)
         elif topic == JOINT_COMMANDS:
-            if not message.name:
-                return  # it only keeps a lease, or ends one
+            if not message.name or (self._lease and lease_of(message) != self._lease):
+                return  # it only keeps a lease or ends one, or the robot does not obey it
             command = parse_command(self._spec, message)
             self.builder.add_command(command)
             if self.walking and not self._sent_is_told():
@@ -64,6 +67,8 @@ class WalkListener:
         elif topic == SENT_COMMANDS:
             self.builder.add_sent(parse_sent(self._spec, message))
         else:
+            if topic == JOINT_STATES:
+                self._lease = lease_of(message)
             state = self.assembler.add(topic, *parse_part(self._spec, topic, message))
             if state is not None:
                 self.builder.add_state(state, receive_time)

@@ -34,16 +34,18 @@ def stamp_message(stamp: int) -> Time:
     return Time(sec=stamp // NANO, nanosec=stamp % NANO)
 
 
-def joint_states_message(spec: RobotSpec, state: RobotState, walk: int | None = None) -> JointState:
+def joint_states_message(
+    spec: RobotSpec, state: RobotState, walk: int | None = None, lease: str = ""
+) -> JointState:
     """Joint positions, velocities and torques.
 
-    While the robot walks, header.frame_id says `walk=<n>`: this state asks for an answer. The state itself
-    has to say so, because topics overtake each other: after the news that the robot walks, states of its
-    standing up may still come.
+    While the robot walks, header.frame_id says `walk=<n> lease=<token>`: this state asks for an answer, and
+    from whom. The state itself has to say so, because topics overtake each other: after the news that the
+    robot walks, states of its standing up may still come.
     """
     message = _joints(spec, state.stamp, state.joint_positions)
     if walk is not None:
-        message.header.frame_id = f"walk={walk}"
+        message.header.frame_id = f"walk={walk} {LEASE}{lease}"
     message.velocity = array("d", state.joint_velocities.tobytes())
     message.effort = array("d", state.joint_torques.tobytes())
     return message

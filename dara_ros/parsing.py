@@ -20,6 +20,7 @@ JOINT_STATES, IMU, FOOT_CONTACTS, ODOM = "joint_states", "imu/data", "foot_conta
 STATE_TOPICS = (JOINT_STATES, IMU, FOOT_CONTACTS, ODOM)
 JOINT_COMMANDS, SENT_COMMANDS = "joint_commands", "sent_commands"
 ROBOT_STATE = "robot_node/state"  # the supervisor's mode
+LONGEST_NUMBER = 19  # digits in a text: a stamp in ns has that many in the year 2200
 KEPT_STAMPS = 8  # incomplete states that wait for their missing parts
 NANO = 1_000_000_000
 STAMP_LABEL = "foot stamp="  # of foot_contacts: the type has no header
@@ -80,12 +81,15 @@ def parse_part(spec: RobotSpec, topic: str, message: Any) -> tuple[int | None, F
 
 def walk_of(message: Any) -> int | None:
     """Which walk a joint_states message belongs to; None where the robot does not walk."""
-    name, _, number = message.header.frame_id.partition("=")
-    return int(number) if name == "walk" and number.isdecimal() else None
+    name, _, number = message.header.frame_id.partition(" ")[0].partition("=")
+    return int(number) if name == "walk" and _is_number(number) else None
 
 
 def lease_of(message: Any) -> str:
-    """The token that a command carries in header.frame_id as `lease=<token>`; empty where there is none."""
+    """The token that a message carries in header.frame_id as `lease=<token>`; empty where there is none.
+
+    A command tells by it who sends it, a state of a walking robot whose commands it obeys.
+    """
     words = message.header.frame_id.split()
     return next((word.removeprefix(LEASE) for word in words if word.startswith(LEASE)), "")
 
@@ -132,7 +136,12 @@ def _parse_foot_contacts(spec: RobotSpec, message: Any) -> tuple[int | None, Fie
         )
     label = message.layout.dim[0].label if message.layout.dim else ""
     stamp = label.removeprefix(STAMP_LABEL)
-    return int(stamp) if label != stamp and stamp.isdecimal() else None, {"foot_forces": forces}
+    return int(stamp) if label != stamp and _is_number(stamp) else None, {"foot_forces": forces}
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is a whole number of a size that makes sense."""
+    return text.isdecimal() and len(text) <= LONGEST_NUMBER
 
 
 def _order(spec: RobotSpec, names: Sequence[str]) -> list[int] | None:

@@ -257,7 +257,8 @@ class RobotNode(Node):
         if self._clock_publisher is not None:
             self._clock_publisher.publish(Clock(clock=messages.stamp_message(state.stamp)))
         walk = self._walk if self._robot.supervisor.mode is Mode.WALKING else None
-        publishers[parsing.JOINT_STATES].publish(messages.joint_states_message(self._spec, state, walk))
+        joints = messages.joint_states_message(self._spec, state, walk, self._lease.token)
+        publishers[parsing.JOINT_STATES].publish(joints)
         publishers[parsing.IMU].publish(messages.imu_message(state))
         publishers[parsing.FOOT_CONTACTS].publish(messages.foot_contacts_message(state))
         if state.position is not None:
