@@ -27,6 +27,7 @@ from . import qos
 from .diagnostics import Figures, Rate, publish_diagnostics, summary
 from .errors import UserError
 from .parameters import Parameter, declare
+from .plain_yaml import read_yaml
 from .running import run_node
 
 if TYPE_CHECKING:  # they need torch: without it, `main` ends with one line
@@ -211,9 +212,11 @@ def _read_settings(path: str) -> dict[str, Any]:
     if not path:
         return {}
     try:
-        settings = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({type(error).__name__}); mend it") from error
+        settings = read_yaml(Path(path))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); give the config.yaml of a run"
+        ) from error
     if not isinstance(settings, dict):
         raise UserError(f"{path}: must be a mapping of settings, as the config.yaml of a run is")
     return settings

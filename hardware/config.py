@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import UserError
+from ..plain_yaml import read_yaml
 
 
 class Model(BaseModel):
@@ -26,11 +26,9 @@ def read_model(path: Path, model: type[M], remedy: str) -> M:
             range; the one line names file and field, and ends with `remedy` where the file is missing.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
+        content = read_yaml(path)
+    except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.__class__.__name__}); {remedy}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())}); mend its syntax") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a YAML mapping of {model.__name__} fields; {remedy}")
     try:

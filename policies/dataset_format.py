@@ -53,7 +53,7 @@ class DataSetInfo:
 
     def __post_init__(self) -> None:
         for name in ("robot", "world", "spec_hash", "task_hash", "made_by"):
-            if not isinstance(getattr(self, name), str):
+            if not _is_text(getattr(self, name)):
                 raise UserError(f"data set info: {name} must be a string, not {getattr(self, name)!r}")
         if self.domain not in ("source", "target"):
             raise UserError(f"data set info: domain must be 'source' or 'target', not {self.domain!r}")
@@ -63,7 +63,7 @@ class DataSetInfo:
         for name in ("observation_names", "action_names"):
             names = tuple(getattr(self, name))
             object.__setattr__(self, name, names)
-            if not names or not all(isinstance(n, str) and n for n in names) or len(set(names)) != len(names):
+            if not names or not all(_is_text(n) and n for n in names) or len(set(names)) != len(names):
                 raise UserError(f"data set info: {name} must be distinct, non-empty strings, one per column")
         try:
             # Round trip, so that what is in memory equals what a reader of the file will see.
@@ -121,6 +121,11 @@ class ColumnStatistics:
     std: np.ndarray
     minimum: np.ndarray
     maximum: np.ndarray
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a string that a file can hold; what HDF5 reads from a damaged one may not be."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def info_to_attributes(info: DataSetInfo) -> dict[str, Any]:

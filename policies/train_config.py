@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
+from ..plain_yaml import parse_yaml, read_yaml
 from .algorithms import ALGORITHMS
 from .bcq import BCQConfig
 from .classifiers import ClassifierConfig
@@ -68,13 +70,7 @@ class TrainConfig:
         Raises:
             UserError: not YAML, an unknown or missing setting, or a value that makes no sense.
         """
-        try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(
-                f"{name} is not YAML ({str(error).splitlines()[0]}): mend or remove it"
-            ) from error
-        return _from_mapping(cls, values, name)
+        return _from_mapping(cls, parse_yaml(text, name), name)
 
 
 def _from_mapping(kind: type, values: Any, name: str) -> Any:
@@ -93,10 +89,29 @@ def _from_mapping(kind: type, values: Any, name: str) -> Any:
         else value
         for key, value in values.items()
     }
+    for key, value in arguments.items():
+        _check_type(f"{name}: {key}", value, known[key].default)
     try:
         return kind(**arguments)
     except TypeError as error:
         raise UserError(f"{name}: {error}: mend the setting") from error
+
+
+def _check_type(name: str, value: Any, default: Any) -> None:
+    """See that a value is of its default's type; a setting without a default says itself what it takes."""
+    if isinstance(default, tuple):
+        if not isinstance(value, tuple) or not value:
+            raise UserError(f"{name} must be a list: mend the setting")
+        for part in value:
+            _check_type(name, part, default[0])
+    elif isinstance(default, float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not abs(value) <= sys.float_info.max:
+            raise UserError(f"{name} must be a finite number, not {value!r}: mend the setting")
+    elif isinstance(default, bool | int | str) and type(value) is not type(default):
+        raise UserError(f"{name} must be {type(default).__name__}, not {value!r}: mend the setting")
+    elif isinstance(default, int) and abs(value) > sys.maxsize:
+        raise UserError(f"{name} is too large a number: mend the setting")
 
 
 def _plain(value: Any) -> Any:
@@ -137,6 +152,6 @@ def read_config(path: Path) -> TrainConfig:
         UserError: the file is missing or wrong.
     """
     try:
-        return TrainConfig.from_yaml(path.read_text(), str(path))
+        return _from_mapping(TrainConfig, read_yaml(path), str(path))
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): give the config.yaml of a run") from error
