@@ -235,6 +235,25 @@ def claim(file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
     file.create_dataset(name, shape, "f4", chunks=(1, 1024)[: len(shape)])
 
 
+def test_damaged_file_gives_rows_or_one_line(tmp_path: Path) -> None:
+    write_d4rl(tmp_path / "f.hdf5", INFO, end_episodes([ROWS]))
+    whole, rng = (tmp_path / "f.hdf5").read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for trial in range(30):
+        content = bytearray(whole)
+        if trial % 2:
+            del content[rng.integers(len(whole)) :]
+        for place in rng.integers(len(content), size=8):
+            content[place] ^= 0xFF
+        (tmp_path / "f.hdf5").write_bytes(content)
+        try:
+            read_all(read_d4rl(tmp_path / "f.hdf5"))
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused >= 15  # all that were cut off
+
+
 def test_numbers_that_are_not_finite_are_named() -> None:
     rewards = ROWS.rewards.copy()
     rewards[7] = np.nan
