@@ -134,8 +134,13 @@ class RobotNode(Node):
         self.create_subscription(JointState, parsing.JOINT_COMMANDS, self._on_command, qos.COMMAND)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/lease", self._on_lease)
-        services: dict[str, Request] = {"stand": self._stand, "sit": self._sit, "reset": self._reset}
-        services |= {"damp": self._damp, "estop": self._estop}
+        services: dict[str, Request] = {
+            "stand": lambda: self._robot.supervisor.stand(),  # ~/restart makes another robot
+            "sit": lambda: self._robot.supervisor.sit(),
+            "reset": lambda: self._robot.supervisor.reset(),
+            "damp": self._damp,
+            "estop": self._estop,
+        }
         if self._operator is not None:
             requests = {**services, "stop": self._stop_walking}
             self.create_subscription(Joy, "joy", partial(self._on_joy, self._operator, requests), qos.JOY)
@@ -340,15 +345,6 @@ class RobotNode(Node):
         token = "" if walking else self._lease.take(time.monotonic())
         response.success, response.message = bool(token), token or HELD
         return response
-
-    def _stand(self) -> str:
-        return self._robot.supervisor.stand()
-
-    def _sit(self) -> str:
-        return self._robot.supervisor.sit()
-
-    def _reset(self) -> str:
-        return self._robot.supervisor.reset()
 
     def _enable(self, walk: bool) -> str:
         ready = self._robot.supervisor.mode is Mode.READY
