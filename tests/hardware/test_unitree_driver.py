@@ -227,6 +227,8 @@ def test_a_control_loop_that_hangs_is_damped_and_stays_so(emulator: UnitreeEmula
     emulator.wait_until(lambda s: s.commands > hung.commands + 20)  # by the driver: the robot still hears it
     before = robot.driver.read()
     robot.driver.write(MotorCommand(robot.spec.stand_pose, robot.spec.gains.kp, robot.spec.gains.kd))
+    later = emulator.status().commands + 20
+    emulator.wait_until(lambda s: s.commands > later)
     run(robot, lambda: robot.supervisor.mode is Mode.DAMPED)
     assert "no new state" in robot.supervisor.reason
     assert emulator.status().since == hung.since  # not for a moment was it stiff again

@@ -204,6 +204,7 @@ def test_a_robot_lies_when_it_is_low_and_still_for_a_while(go2: RobotSpec) -> No
 
 def test_who_publishes_commands_later_has_the_motors_damped(robot: Robot, emulator: UnitreeEmulator) -> None:
     stand(robot)
+    robot.driver._watchdog_ns = 3600 * 10**9  # that is not to be what damps them
     with another_commander():
         with pytest.raises(UserError, match="somebody else publishes /lowcmd"):
             run(robot, lambda: False)
@@ -235,6 +236,8 @@ def test_a_control_loop_that_hangs_is_damped_and_stays_so(emulator: UnitreeEmula
     hung = emulator.wait_until(lambda s: s.motors == "damped")
     emulator.wait_until(lambda s: s.commands > hung.commands + 20)  # by the driver: the robot still hears it
     robot.driver.write(MotorCommand(robot.spec.stand_pose, robot.spec.gains.kp, robot.spec.gains.kd))
+    later = emulator.status().commands + 20
+    emulator.wait_until(lambda s: s.commands > later)
     run(robot, lambda: robot.supervisor.mode is Mode.DAMPED)
     assert emulator.status().since == hung.since  # not for a moment was it stiff again
 
