@@ -37,7 +37,7 @@ EXTRAS = {module: extra for extra, packages in PACKAGES.items() for module in pa
     "sensor_msgs": "ros",
     "std_msgs": "ros",
 }
-REAL_TIME_PRIORITY = 50
+REAL_TIME_PRIORITY = 80  # as launch/config/deploy.yaml asks for
 
 
 @dataclass(frozen=True)
