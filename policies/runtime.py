@@ -229,7 +229,7 @@ class Policy:
             expected = np.array(self.metadata.golden_actions, np.float32)
         except (ValueError, TypeError, OverflowError):  # no numbers, or rows of different lengths
             observations = expected = np.zeros(0, np.float32)
-        pairs = len(expected)
+        pairs = len(expected) if expected.ndim == 2 else 0
         sizes = (pairs, self.metadata.observation_size), (pairs, self.metadata.action_size)
         if pairs == 0 or (observations.shape, expected.shape) != sizes:
             raise UserError(f"{self.path}: has no usable golden pairs: export the policy anew")
