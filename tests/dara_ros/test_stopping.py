@@ -21,6 +21,9 @@ from dara_ros.session import CONTROLLER, LOGGER, ROBOT, Refused
 pytest.importorskip("pybullet", reason="needs the simulator: pip install 'dara_ros[sim]'")
 
 
+ROWS = 5  # that are logged before anything is stopped
+
+
 @pytest.fixture(params=["lock_step", "real_time"])
 def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Nodes]:
     """A robot that walks to the controller's trot, and a logger that records."""
@@ -33,8 +36,10 @@ def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Nodes]:
         nodes.record(tmp_path / "walk.h5", world="flat")
         nodes.stand()
         nodes.client.enable(True)
-        time.sleep(0.5)
-        assert nodes.client.mode is Mode.WALKING, nodes.log(ROBOT)
+        deadline = time.monotonic() + 30.0
+        while int(nodes.client.diagnostics(LOGGER, newer=True)["rows"]) < ROWS:
+            assert nodes.client.mode is Mode.WALKING, nodes.log(ROBOT)
+            assert time.monotonic() < deadline, nodes.log(LOGGER)
         yield nodes
 
 
@@ -57,7 +62,8 @@ def stop(nodes: Nodes, node: str, number: signal.Signals) -> int:
 def test_killed_controller_leaves_a_damped_robot_and_all_stop_cleanly(nodes: Nodes, tmp_path: Path) -> None:
     stop(nodes, CONTROLLER, signal.SIGKILL)
     nodes.client.wait_for_mode(Mode.DAMPED, timeout=20.0)
-    assert "no command for" in nodes.log(ROBOT)
+    # Where the robot holds its last target for a second it may fall before.
+    assert re.search("damped: (no command for|tilt beyond|base lower)", nodes.log(ROBOT))
     with pytest.raises(Refused, match="damped"):
         nodes.client.enable(True)
     assert stop(nodes, LOGGER, signal.SIGINT) == 0
@@ -89,7 +95,7 @@ def check_logs_and_file(nodes: Nodes, file: Path, *killed: str) -> None:
         assert "Traceback" not in log
         assert log.strip().splitlines()[-1].count("stopped: ") == 1
     with DataSet(file) as data:
-        assert len(data) > 5
+        assert len(data) >= ROWS
         stamps, timeouts = data.column("infos/stamp"), data.column("timeouts")
     # The file was closed in order: its last row ends an episode, and episodes hold consecutive periods.
     assert timeouts[-1]
