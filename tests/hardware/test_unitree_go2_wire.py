@@ -26,7 +26,7 @@ from emulators.unitree_go2_wire import (
     decode_command,
     encode_state,
 )
-from emulators.unitree_wire import Measured, crc_by_bits
+from emulators.unitree_wire import Measured, Refused, crc_by_bits
 from rclpy.serialization import deserialize_message, serialize_message
 from unitree_go.msg import LowCmd, LowState
 
@@ -161,3 +161,18 @@ def test_a_state_without_checksum_is_taken_and_a_torn_one_is_not() -> None:
             continue
         assert vars(state).keys() == vars(blank).keys()  # a pad was hit, and nothing else
         assert all(np.array_equal(getattr(state, name), value) for name, value in vars(blank).items())
+
+
+def test_the_emulated_robot_ignores_commands_that_a_robot_would() -> None:
+    good = encode_command(moving(), MOTORS)
+    assert len(decode_command(good)) == 12
+    for place, reason in ((4, "header"), (6, "header"), (30, "checksum"), (-1, "checksum")):
+        spoilt = bytearray(good)
+        spoilt[place] ^= 1
+        with pytest.raises(Refused, match=reason):
+            decode_command(bytes(spoilt))
+    strange = deserialize_message(good, LowCmd)
+    strange.motor_cmd[5].mode = 0x0A  # the A1's servo mode
+    strange.crc = crc_by_bits(command_image(strange))
+    with pytest.raises(Refused, match="mode"):
+        decode_command(serialize_message(strange))
