@@ -294,7 +294,9 @@ def open_session(path: str) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(_content(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            _content(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
         inputs, outputs = [part.name for part in session.get_inputs()], session.get_outputs()
     except UserError:
         raise
