@@ -1,6 +1,6 @@
 """Data sets from one format into another: ours, D4RL's HDF5, Minari, and recordings by rosbag2.
 
-    convert([Path("walk_bag")], "dara", Path("walk.h5"), robot="a1")
+    convert([Path("walk_bag")], "dara", Path("walk.h5"), Choices(robot="a1"))
 
 Every format is read into blocks of rows and written from them; see `policies.conversion`.
 """

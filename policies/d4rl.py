@@ -39,10 +39,7 @@ class _Layout:
     known_next: bool  # the file has next_observations
 
 
-def read_d4rl(
-    path: str | Path,
-    episode_steps: int | None = None,
-) -> Reading:
+def read_d4rl(path: str | Path, episode_steps: int | None = None) -> Reading:
     """A file in D4RL's layout; one that `write_d4rl` made keeps its header.
 
     Args:

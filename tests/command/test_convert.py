@@ -94,6 +94,21 @@ def test_folder_of_files_is_one_data_set(dara: Dara, source: Path, tmp_path: Pat
     assert status == 0 and "160 rows" in out
 
 
+def test_file_of_a_killed_writer(dara: Dara, source: Path, tmp_path: Path) -> None:
+    """Its flushed rows come along; D4RL's readers could not even open it."""
+    with DataSet(source) as data:
+        rows = {name: data.column(name) for name in data.column_names()}
+        writer = DataSetWriter(tmp_path / "live.h5", data.info)
+    writer.extend(**rows)
+    writer.flush()
+    (tmp_path / "killed.h5").write_bytes((tmp_path / "live.h5").read_bytes())
+    writer.close()
+    status, out, _ = dara("convert", tmp_path / "killed.h5", "--to", "d4rl", "--out", tmp_path / "k.hdf5")
+    assert status == 0 and "80 rows" in out
+    with h5py.File(tmp_path / "k.hdf5") as file:
+        np.testing.assert_array_equal(file["observations"], rows["observations"])
+
+
 def test_inputs_that_do_not_fit_together(dara: Dara, source: Path, target: Path, hopper: Path) -> None:
     out = source.parent / "out.h5"
     refused(dara("convert", source, hopper, "--out", out), "different robots")
