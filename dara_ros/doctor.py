@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
+from .errors import UserError
+from .network import LOCALHOST, VARIABLE, middleware_environment
 from .real_time import PERMIT_MEMORY, PERMIT_PRIORITY, permit_locked_memory
 
 # Distribution and module of every package, by the extra that installs it; the core has none.
@@ -59,6 +63,8 @@ def examine() -> list[Check]:
         _bfloat16(),
         _rclpy(),
         _middleware(),
+        _network(),
+        _security(),
         _shared_memory(),
         _kernel(),
         _scheduler(),
@@ -124,6 +130,54 @@ def _middleware() -> Check:
     chosen = os.environ.get("RMW_IMPLEMENTATION", "")
     domain = os.environ.get("ROS_DOMAIN_ID", "0")
     return Check("ros", "middleware", "ok", f"{chosen or 'the default of rclpy'}, ROS_DOMAIN_ID {domain}")
+
+
+def _network() -> Check:
+    try:
+        chosen = middleware_environment()
+    except UserError as error:
+        return Check("ros", "network", "note", str(error))
+    return Check(
+        "ros", "network", "ok", f"{chosen[VARIABLE]} ({VARIABLE}; `localhost` unless something is said)"
+    )
+
+
+# Makes a participant that insists on security, from an enclave without keys: it is refused, and why tells.
+_SECURE_PARTICIPANT = """
+import rclpy
+rclpy.init(args=["--ros-args", "--enclave", "/probe"])
+rclpy.create_node("probe")
+"""
+
+
+def _security() -> Check:
+    """Really ask for DDS security: what a middleware was built with is written nowhere."""
+    if util.find_spec("rclpy") is None:
+        return Check("ros", "DDS security", "note", "unknown without ROS 2")
+    with tempfile.TemporaryDirectory() as keystore:
+        Path(keystore, "enclaves", "probe").mkdir(parents=True)
+        secure = {"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce"}
+        environment = (
+            os.environ | middleware_environment(LOCALHOST) | secure | {"ROS_SECURITY_KEYSTORE": keystore}
+        )
+        environment.pop("ROS_SECURITY_ENCLAVE_OVERRIDE", None)
+        command = [sys.executable, "-c", _SECURE_PARTICIPANT]
+        try:
+            said = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=60.0
+            ).stderr
+        except subprocess.TimeoutExpired:
+            return Check("ros", "DDS security", "note", "a participant with security did not answer")
+    if "security libraries" not in said:
+        return Check(
+            "ros", "DDS security", "ok", "the middleware has it; docs/security.md says how to switch it on"
+        )
+    remedy = (
+        "a ROS 2 installation (apt-get install ros-jazzy-ros-base ros-jazzy-sros2), then docs/security.md"
+    )
+    return Check(
+        "ros", "DDS security", "note", "this middleware is built without the security plugins", remedy
+    )
 
 
 def _shared_memory() -> Check:
