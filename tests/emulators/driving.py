@@ -16,6 +16,7 @@ from dara_ros.hardware.spec import ROBOTS, RobotSpec
 PATIENT = {"command_timeout": 1.0, "max_target_change": 0.1, "stuck_time": 2.0}
 CALM = PATIENT | {
     "command_timeout": 10.0,
+    "stand_duration": 2.0,
     "period": 1.2,
     "stride": 0.14,
     "swing_height": 0.04,
@@ -32,8 +33,8 @@ def patient(spec: RobotSpec, **changes: object) -> RobotSpec:
 def calm_robot(folder: Path, name: str = "a1") -> Path:
     """A specification in `folder`: the A1's body, the robot's name, and a gait that a slow machine can walk.
 
-    A robot that is kept waiting must not fall: in this gait three feet carry it wherever it stops, and no
-    leap of the targets throws it.
+    A simulated body that gets a tenth of a processor lives in slow motion, and to it our commands come ten
+    times as fast: it must neither jump when it stands up nor fall where it walks or is kept waiting.
     """
     text = (ROBOTS / "a1.yaml").read_text().replace("name: a1\n", f"name: {name}\n")
     for field, value in CALM.items():
