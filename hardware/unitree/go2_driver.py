@@ -17,14 +17,14 @@ from ...errors import UserError
 from ..spec import RobotSpec
 from .go2_wire import decode_state, encode_command, motor_numbers
 from .low_level import LowLevelDriver
-from .sport_mode import PATIENCE_VARIABLE, Rest, leave_sport_mode, polled, take
+from .sport_mode import PATIENCE_VARIABLE, ModeWatch, Rest, leave_sport_mode, polled, take
 from .wire import BadPacket, LowCommand, LowState
 
 COMMANDS, STATES = "/lowcmd", "/lowstate"
 NODE = "dara_unitree_go2"
 DISCOVERY = 10.0  # s until the robot is found, which can take 6.5
 LISTENING = 2.0  # s in which every other publisher of commands should be found
-LOOK_AROUND = 10  # periods of 2 ms between two looks at who publishes commands
+LOOK_AROUND = 10  # periods of 2 ms between two looks at who else may command the robot
 PATIENCE = 20.0  # s to lie down and leave sport mode
 POLL = 0.005  # s
 
@@ -33,8 +33,8 @@ class UnitreeGo2Driver(LowLevelDriver):
     """Reaches one Go2, as a Driver.
 
     `open` lays the robot down where it is in sport mode, and has it leave that; nothing moves otherwise. It
-    refuses where somebody else publishes commands; where that begins later, the motors are damped, and `read`
-    raises.
+    refuses where somebody else publishes commands. Where that begins later, or the robot goes back to sport
+    mode, the driver sends damping, and `read` raises.
     """
 
     def __init__(self, spec: RobotSpec, patience: float = PATIENCE) -> None:
@@ -85,6 +85,7 @@ class UnitreeGo2Driver(LowLevelDriver):
             if time.monotonic() > deadline:
                 raise UserError(f"the robot does not listen on {COMMANDS}; restart it, and try again")
             time.sleep(POLL)
+        self._modes = ModeWatch(self._node)
         for _ in self._arrived():  # what has waited meanwhile is no news
             pass
 
@@ -142,7 +143,14 @@ class UnitreeGo2Driver(LowLevelDriver):
         if self._next_look > 0:
             return ""
         self._next_look = LOOK_AROUND
-        return self._company()
+        if company := self._company():
+            return company
+        if mode := self._modes.mode():
+            return (
+                f"the robot went back to its mode '{mode}', which commands the motors too; leave the app and "
+                f"the remote alone while dara_ros drives it"
+            )
+        return ""
 
     def _company(self) -> str:
         """Who else publishes commands, one line; empty where nobody does."""

@@ -106,7 +106,7 @@ class LowLevelDriver(ABC):
         """The newest state; its stamp stands still while none arrives. `position` is None.
 
         Raises:
-            UserError: somebody else commands the robot; the motors are damped.
+            UserError: somebody else may command the robot; this driver sends damping.
         """
         with self._lock:
             if self._fault:

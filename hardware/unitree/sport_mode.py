@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ REPEAT = 0.5  # s after which a request that was not answered is sent again
 RELEASE_TIME = 1.0  # s that the robot takes to let go of its motors
 LOW = 0.7  # of the gait's height: a robot whose base is lower does not stand
 STILL, STILL_TIME = 0.3, 0.5  # rad/s that no joint exceeds, for so many seconds: it has come to rest
+ASK_AGAIN = 1.0  # s between two looks at the mode of a robot that we control
 FRESH = 0.1  # s; an older state says nothing
 POLL = 0.005  # s
 
@@ -96,13 +98,42 @@ def leave_sport_mode(node: Any, lies: Callable[[], bool], patience: float) -> No
         services.close()
 
 
+class ModeWatch:
+    """Asks once a second whether the robot's own control has taken the motors back, and waits for nothing."""
+
+    def __init__(self, node: Any) -> None:
+        self._services = _Services(node, deadline=math.inf)
+        self._publisher, self._subscription = self._services.topics_of(CHECK_MODE.service)
+        self._asked = 0  # id of the last request
+        self._ask_at = 0.0
+
+    def mode(self) -> str:
+        """Name of the robot's own mode, where an answer has come that names one; empty else."""
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self._asked, self._ask_at = self._services.request(self._publisher, CHECK_MODE), now + ASK_AGAIN
+        mode = ""
+        while (answer := take(self._subscription)) is not None:
+            if answer.header.identity.id == self._asked and answer.header.status.code == 0:
+                mode = _mode_in(answer.data) or ""
+        return mode
+
+
 def _active_mode(services: "_Services") -> str:
     """Name of the robot's own controller that has the motors; empty where none has."""
     answer = services.call(CHECK_MODE)
+    mode = _mode_in(answer)
+    if mode is None:
+        raise UserError(f"the robot does not say its mode: {answer[:100]!r}; is it a Go2?")
+    return mode
+
+
+def _mode_in(answer: str) -> str | None:
+    """The name that an answer of CHECK_MODE gives; None where it gives none."""
     try:
         return str(json.loads(answer)["name"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the robot does not say its mode: {answer[:100]!r}; is it a Go2?") from error
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 class _Services:
@@ -125,13 +156,13 @@ class _Services:
         Raises:
             UserError: it says that it failed, or nothing in time.
         """
-        publisher, subscription = self._topics_of(function.service)
-        ids = {self._request(publisher, function)}
+        publisher, subscription = self.topics_of(function.service)
+        ids = {self.request(publisher, function)}
         asked = time.monotonic()
         while (answer := take(subscription)) is None or answer.header.identity.id not in ids:
             self.pause()
             if time.monotonic() > asked + REPEAT:  # lost, or sent before the service was found
-                ids.add(self._request(publisher, function))
+                ids.add(self.request(publisher, function))
                 asked = time.monotonic()
         if answer.header.status.code != 0:
             raise UserError(
@@ -155,7 +186,8 @@ class _Services:
             self._node.destroy_publisher(publisher)
             self._node.destroy_subscription(subscription)
 
-    def _request(self, publisher: Any, function: Function) -> int:
+    def request(self, publisher: Any, function: Function) -> int:
+        """Ask `function`; returns the id of the request."""
         self._last_id += 1
         request = publisher.msg_type()
         request.header.identity.id, request.header.identity.api_id = self._last_id, function.api_id
@@ -163,7 +195,8 @@ class _Services:
         publisher.publish(request)
         return self._last_id
 
-    def _topics_of(self, service: str) -> tuple[Any, Any]:
+    def topics_of(self, service: str) -> tuple[Any, Any]:
+        """Publisher of requests and subscription to responses of a service, made when first asked for."""
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from unitree_api.msg import Request, Response
 

@@ -214,6 +214,17 @@ def test_who_publishes_commands_later_has_the_motors_damped(robot: Robot, emulat
         assert later.since == damped.since  # the driver goes on to damp, whatever is written
 
 
+def test_a_robot_that_goes_back_to_sport_mode_is_commanded_no_more(
+    robot: Robot, emulator: UnitreeEmulator
+) -> None:
+    stand(robot)
+    emulator.set(sport="normal")
+    with pytest.raises(UserError, match="the robot went back to its mode 'normal'"):
+        run(robot, lambda: False)
+    with pytest.raises(UserError, match="the robot went back"):
+        robot.driver.read()
+
+
 def test_one_message_in_five_may_get_lost(emulator: UnitreeEmulator, robot: Robot) -> None:
     emulator.set(loss=0.2, delay=0.002)
     stand(robot)
