@@ -8,6 +8,9 @@ SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 #: Buttons: a short press must arrive, too.
 JOY = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+#: The robot's side of it: a queue of one would let another's command, which the robot refuses, push out the
+#: controller's.
+RECEIVED_COMMAND = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
 #: A state that who comes later has to know too.
 STATE = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL

@@ -131,7 +131,7 @@ class RobotNode(Node):
         self._clock_publisher = (
             self.create_publisher(Clock, "/clock", qos.SENSOR) if self._simulation else None
         )
-        self.create_subscription(JointState, parsing.JOINT_COMMANDS, self._on_command, qos.COMMAND)
+        self.create_subscription(JointState, parsing.JOINT_COMMANDS, self._on_command, qos.RECEIVED_COMMAND)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/lease", self._on_lease)
         services: dict[str, Request] = {
