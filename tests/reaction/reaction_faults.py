@@ -11,7 +11,7 @@ from reaction_rig import WARM_UP, Disturbed, Rig, wait_for
 from sensor_msgs.msg import JointState
 
 from dara_ros.hardware.safety import Mode
-from dara_ros.session import Refused
+from dara_ros.session import CONTROLLER, Refused
 
 # -- preparations -------------------------------------------------------------------------------------------
 
@@ -31,6 +31,18 @@ def walking_to_a_policy(rig: Rig) -> None:
 def walking_to_us(rig: Rig) -> None:
     """We hold the lease and answer states."""
     rig.command_ourselves()
+    rig.commander.answer()
+    rig.walk()
+
+
+def walking_to_a_substitute(rig: Rig) -> None:
+    """To us, where the controller hangs and has lost its lease."""
+    walking(rig)
+    rig.stop(CONTROLLER)
+    rig.wait_for_mode(Mode.DAMPED)
+    rig.client.reset()
+    rig.wait_for_mode(Mode.PASSIVE)
+    rig.commander.take_lease()
     rig.commander.answer()
     rig.walk()
 
@@ -133,6 +145,13 @@ def leap_wall_clock(rig: Rig, seconds: int) -> float:
     """Of both nodes."""
     begun = time.monotonic()
     rig.wall_clock.leap(seconds)
+    return begun
+
+
+def wake(rig: Rig) -> float:
+    """Nodes that were stopped."""
+    begun = time.monotonic()
+    rig.wake_nodes()
     return begun
 
 

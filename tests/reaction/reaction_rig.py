@@ -25,7 +25,7 @@ from reaction_wall_clock import WallClock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
-from dara_ros import parsing, qos
+from dara_ros import messages, parsing, qos
 from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import ROBOTS, RobotSpec, load_robot
 from dara_ros.parsing import SentCommand
@@ -63,6 +63,11 @@ class Commander:
         self._publisher = client.node.create_publisher(JointState, parsing.JOINT_COMMANDS, qos.COMMAND)
         client.node.create_subscription(JointState, parsing.JOINT_STATES, self._on_state, qos.SENSOR)
 
+    @property
+    def holds_lease(self) -> bool:
+        """Whether the robot is ours."""
+        return bool(self._token)
+
     def take_lease(self) -> None:
         """Hold the robot; waits until its last holder's lease has ended."""
         if self._token:
@@ -76,7 +81,9 @@ class Commander:
         wait_for(taken, "the lease does not come free")
 
     def drop_lease(self) -> None:
-        """Keep it no longer."""
+        """Give the robot back."""
+        if self._token:
+            self._publisher.publish(messages.release_message(self._token))
         self._token = ""
 
     def answer(self, spoil: Spoil = lambda command: None, delay: int = 0) -> None:
@@ -104,13 +111,13 @@ class Commander:
         return JointState(name=list(self._spec.joint_names), position=array("d", self._spec.stand_pose))
 
     def _on_state(self, state: JointState) -> None:
-        message = JointState() if self._spoil is None else self._command()
-        message.header.stamp = state.header.stamp
-        message.header.frame_id = f"lease={self._token}"
         if self._spoil is None:
             if self._token:
-                self._publisher.publish(message)  # without names it only keeps the lease
+                self._publisher.publish(messages.keep_alive_message(self._token))
             return
+        message = self._command()
+        message.header.stamp = state.header.stamp
+        message.header.frame_id = f"{parsing.LEASE}{self._token}"
         self._spoil(message)
         self.effective = self.effective or time.monotonic()
         self._waiting.append(message)
@@ -281,7 +288,7 @@ class Rig:
 
     def command_with(self, policy: str | Path) -> None:
         """Have the controller answer with `policy`."""
-        if str(policy) == self._policy:
+        if str(policy) == self._policy and not self.commander.holds_lease:
             return
         self.release()
         self.client.set_parameters(CONTROLLER, {"policy": str(policy)})

@@ -27,9 +27,11 @@ from reaction_faults import (
     robot_fault,
     standing,
     stop,
+    wake,
     walking,
     walking_in_a_flood,
     walking_to_a_policy,
+    walking_to_a_substitute,
     walking_to_us,
 )
 from reaction_policies import YAW_RATE
@@ -65,6 +67,11 @@ def some_late(sent: list[SentCommand]) -> bool:
 def no_intrusion(sent: list[SentCommand]) -> bool:
     """None of them is an intruder's."""
     return all(command.positions[0] < INTRUSION / 2 for command in sent)
+
+
+def all_the_same(sent: list[SentCommand]) -> bool:
+    """As ours are, and the trot's are not."""
+    return all((command.positions == sent[0].positions).all() for command in sent)
 
 
 class Outcome(str, Enum):
@@ -158,8 +165,8 @@ def _walks_on(rig: Rig, sent: int, harmless: Check) -> str:
     """What is wrong with the walk since command number `sent`; empty where all is well."""
     if len(rig.wait_for_sent(LONG_ENOUGH)) < LONG_ENOUGH:
         return f"damped: {rig.reason()}"
-    if rig.emulator.status().motors != "servo":
-        return "the motors are not stiff"
+    if (status := rig.emulator.status()).motors != "servo":
+        return f"the motors are {status.motors} by {status.by}"
     return "" if harmless(rig.sent[sent:]) else "the walk is not what it should be"
 
 
@@ -281,6 +288,7 @@ HARMLESS = tuple(
     for name, prepare, inject, harmless in (
         ("policy late by one period", walking_to_us, late_by_one_period, some_late),
         ("two controllers at once", walking, command_fault(first_position(INTRUSION)), no_intrusion),
+        ("a controller wakes when replaced", walking_to_a_substitute, wake, all_the_same),
         ("the robot's clock leaps ahead", walking, robot_fault(clock_leap=3_600_000), anything),
         ("the wall clock leaps ahead", walking, partial(leap_wall_clock, seconds=3600), anything),
         ("the wall clock goes back", walking, partial(leap_wall_clock, seconds=-3600), anything),
