@@ -104,12 +104,16 @@ def ended(out: Path, state: str):
 
 def test_trains_twice_in_a_row(node: RobotClient, files, tmp_path) -> None:
     client = node
+    more = str(tmp_path / "more.h5")
+    write_data_set(more, "target", np.random.default_rng(2), rows=60)
+    several = files | {"target": f"{files['target']}:{more}"}
     for eta in (0.0, 0.1):
         out = tmp_path / f"eta{eta}"
-        begin(client, **files, out=str(out), eta=eta, steps=30)
+        begin(client, **several, out=str(out), eta=eta, steps=30)
         progress = client.wait_for_progress(ended(out, "done"), 60.0)
         assert Policy.load(progress["policy"]).metadata.eta == eta
-        assert json.loads((out / "figures.json").read_text())["steps"] == 30
+        figures = json.loads((out / "figures.json").read_text())
+        assert (figures["steps"], figures["data_sets"]["target"]["rows"]) == (30, 360)
     assert client.diagnostics(OFFLINE, newer=True)["state"] == "done"
 
 
