@@ -105,8 +105,7 @@ class DryRun:
             if end is None:
                 break
             falls.append(end is Mode.DAMPED)
-        nodes = self._client.all_diagnostics((ROBOT, CONTROLLER, LOGGER))
-        self._end()
+        nodes = self._end()
         progress(len(falls), len(seeds))
         cut = len(falls) < len(seeds)
         distance, steps, terminal = read_walks(file, self._spec, len(falls), cut)
@@ -134,10 +133,13 @@ class DryRun:
         client.damp()
         return None
 
-    def _end(self) -> None:
+    def _end(self) -> dict[str, dict[str, str]]:
+        """Let go of the nodes; what they said of themselves when all rows were written."""
         self._client.trigger(LOGGER, "stop")
+        nodes = self._client.all_diagnostics((ROBOT, CONTROLLER, LOGGER))
         self._client.deactivate()
         self._client.cleanup()
+        return nodes
 
 
 @contextmanager
