@@ -250,8 +250,8 @@ class Body(PyBulletDriver):
             self._client.createConstraint(
                 self._robot, -1, -1, -1, pybullet.JOINT_FIXED, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), place
             )
-        for _ in range(LIES_STILL):
-            self.move(MotorCommand(self.spec.stand_pose, 0.0, 0.0), measure=False)
+        for missed in reversed(range(LIES_STILL)):
+            self.move(MotorCommand(self.spec.stand_pose, 0.0, 0.0), measure=missed == 0)
 
     def move(self, command: MotorCommand, measure: bool) -> None:
         """Move for one period; what nobody reads need not be measured."""
