@@ -7,6 +7,11 @@
 walk.h5 is followed by walk_0001.h5 and so on; `DataSet(["walk.h5", "walk_0001.h5"])` reads them as one. A
 file appears under its name with its first rows in it (until then it is hidden, .walk.h5.part), so every file
 that is there opens, whenever the process was killed.
+
+A power cut is another matter: what the kernel has not written yet is lost, 30 s of it or so, and the newest
+file may be torn (`recover` saves what is whole). Files that are closed were brought to the disk, so rolling
+over by time bounds what a power cut can take. To do so with every flush would hold up the node: several
+milliseconds on a good disk (`dara bench filters`), and far more on a robot's SD card.
 """
 
 from __future__ import annotations

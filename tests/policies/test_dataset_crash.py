@@ -49,7 +49,7 @@ for n in itertools.count():
 def test_sigkill_at_any_moment_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     root = Path(__file__).parents[2]
-    for trial in range(10):
+    for trial in range(4):
         path = tmp_path / f"{trial}.h5"
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path)],
