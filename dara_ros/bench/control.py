@@ -8,9 +8,11 @@ answers every state; then the loop also goes on while the sleep is measured.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +34,7 @@ RATES = (50, 200, 500)
 IDLE, BUSY = "idle", "busy"
 PLAIN, REAL_TIME = "plain", "real_time"
 SLICE = 2.0  # s of each turn
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def measure(rate: int, load: str, measures: str, seconds: float, walking: bool) -> dict[str, Any]:
@@ -93,15 +96,21 @@ def _walk(folder: Path, robot: Path, domain: int, real_time: bool) -> Iterator[N
 
 @contextmanager
 def _process(command: list[str], domain: int) -> Iterator[subprocess.Popen[str]]:
-    """A process that does not outlive its context."""
+    """A process that outlives neither its context nor this process, however that ends."""
     environment = os.environ | middleware_environment(LOCALHOST) | {"ROS_DOMAIN_ID": str(domain)}
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+    process = subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, text=True, env=environment, preexec_fn=_die_with_parent
+    )
     try:
         yield process
     finally:
         process.kill()
         process.wait()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _line(process: subprocess.Popen[str]) -> str:
