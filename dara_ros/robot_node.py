@@ -393,6 +393,8 @@ class RobotNode(Node):
         figures |= self._state_age.figures("state_age_ms")
         if not self._lock_step:
             figures |= {"rate_hz": self._rate.hz, **self._jitter.figures("jitter_ms")}
+        if (health := getattr(self._driver, "health", None)) is not None:
+            figures |= health.figures()
         if self._operator is not None:
             figures["deadman"] = self._may_walk()
         foreign = FOREIGN if time.monotonic() - self._foreign < FOREIGN_SHOWN else ""

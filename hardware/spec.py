@@ -4,7 +4,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,10 @@ LEGS = ("FR", "FL", "RR", "RL")
 LEG_JOINTS = ("hip", "thigh", "calf")
 
 # What a policy does not depend on, and a RobotSpec's hash therefore neither.
-NOT_HASHED = {"safety": {"stuck_change", "stuck_time", "limit_margin", "limit_velocity"}}
+NOT_HASHED: dict[str, Any] = {
+    "safety": {"stuck_change", "stuck_time", "limit_margin", "limit_velocity"},
+    "sensors": True,
+}
 
 Vector3 = tuple[float, float, float]
 
@@ -103,6 +106,13 @@ class Safety(Model):
     limit_velocity: PositiveFloat
 
 
+class Sensors(Model):
+    """Calibration of one physical robot: a foot feels newtons_per_count * (count - foot_offset), in N."""
+
+    foot_offset: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    newtons_per_count: PositiveFloat = 1.0
+
+
 class RobotSpec(Model):
     """A quadruped with twelve joints in the canonical order FR, FL, RR, RL x hip, thigh, calf.
 
@@ -120,6 +130,7 @@ class RobotSpec(Model):
     gait: Gait
     action_scale: ActionScale
     safety: Safety
+    sensors: Sensors = Sensors()
 
     @model_validator(mode="after")
     def _canonical_order(self) -> "RobotSpec":

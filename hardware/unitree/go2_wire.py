@@ -15,6 +15,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from ..health import Health
 from .wire import LOW_LEVEL, NO_POSITION, NO_VELOCITY, SLOTS, BadPacket, LowCommand, LowState, checksum
 
 SERVO = 0x01  # motor mode: torque = tau + kp (q - q_measured) + kd (dq - dq_measured)
@@ -195,4 +196,5 @@ def decode_state(message: bytes, motors: NDArray[np.intp]) -> LowState:
         angular_velocity=imu["gyroscope"].astype(np.float64),
         linear_acceleration=imu["accelerometer"].astype(np.float64),
         foot_forces=record["foot_force"].astype(np.float64),
+        health=Health(int(record["battery"]["charge"]), tuple(joints["temperature"].tolist())),
     )

@@ -8,10 +8,13 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 import numpy as np
 
 from ...errors import UserError
+from ..health import Health
+from ..odometry import Odometry, advance
 from ..spec import RobotSpec
 from ..state import MotorCommand, RobotState
 from .state_buffer import StateBuffer
@@ -35,12 +38,14 @@ class LowLevelDriver(ABC):
     Attributes:
         received: states that were taken in.
         refused: packets that were no state of this robot; `problem` says what was wrong with the last.
+        health: what the newest state says of battery and motors; None before the first.
     """
 
     def __init__(self, spec: RobotSpec) -> None:
         self.spec = spec
         self.received = self.refused = 0
         self.problem = ""
+        self.health: Health | None = None
         self._watchdog_ns = round(spec.safety.command_timeout * 1e9)
         self._damping = self._encode(low_command(MotorCommand(spec.stand_pose, 0.0, spec.safety.damping)))
         self._thread: threading.Thread | None = None  # while open
@@ -50,6 +55,8 @@ class LowLevelDriver(ABC):
         self._packet = self._damping  # what is sent
         self._written: int | None = None  # when `write` last came, ns
         self._expired = False  # it stayed away for too long
+        self._shown: RobotState | None = None  # what `read` gave the last time
+        self._odometry: Odometry | None = None  # at it
         self._fault = ""  # why this driver commands nothing but damping any more
 
     # -- the link -------------------------------------------------------------------------------------------
@@ -94,6 +101,7 @@ class LowLevelDriver(ABC):
         samples = max(1, self.spec.period_ns // SEND_PERIOD_NS)
         self._states = StateBuffer(self.spec.period_ns, samples, epoch=time.time_ns())
         self._packet, self._written, self._expired, self._fault = self._damping, None, False, ""
+        self._shown, self._odometry = None, None
         self._stop.clear()
         self._first_state.clear()
         self._thread = threading.Thread(target=self._run, name="unitree", daemon=True)
@@ -103,7 +111,7 @@ class LowLevelDriver(ABC):
             raise UserError(self._silence())
 
     def read(self) -> RobotState:
-        """The newest state; its stamp stands still while none arrives. `position` is None.
+        """The newest state, its position by leg odometry; its stamp stands still while none arrives.
 
         Raises:
             UserError: somebody else may command the robot; this driver sends damping.
@@ -111,10 +119,20 @@ class LowLevelDriver(ABC):
         with self._lock:
             if self._fault:
                 raise UserError(self._fault)
-            last = self._states.last_taken
-            if self._expired and last is not None:
-                return last
-            return self._states.take(time.monotonic_ns())
+            if self._expired and self._shown is not None:
+                return self._shown
+            taken = self._states.take(time.monotonic_ns())
+            if self._shown is None or taken.stamp > self._shown.stamp:
+                self._shown = self._measured(taken)
+            return self._shown
+
+    def _measured(self, state: RobotState) -> RobotState:
+        """`state` with forces in N, and with its position."""
+        sensors = self.spec.sensors
+        forces = sensors.newtons_per_count * (state.foot_forces - np.array(sensors.foot_offset))
+        state = replace(state, foot_forces=forces)
+        self._odometry = advance(self.spec, self._odometry, state)
+        return replace(state, position=None if self._odometry is None else self._odometry.position)
 
     def write(self, command: MotorCommand) -> None:
         """Send `command` from now on.
@@ -181,6 +199,7 @@ class LowLevelDriver(ABC):
     def _take_in(self, state: LowState) -> None:
         with self._lock:
             self._states.add(state, time.monotonic_ns())
+        self.health = state.health
         self.received += 1
         self._first_state.set()
 

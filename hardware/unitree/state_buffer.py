@@ -53,11 +53,6 @@ class StateBuffer:
         """Whether no state has come yet."""
         return self._newest is None
 
-    @property
-    def last_taken(self) -> RobotState | None:
-        """What `take` gave the last time."""
-        return self._taken
-
     def take(self, now: int) -> RobotState:
         """The newest state; the one that was taken before where none has come in this control period.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..health import Health
 from ..state import Array
 
 JOINTS = 12
@@ -70,6 +71,18 @@ _GO1_HEADER = np.dtype(
         ("bandwidth", "<u2"),
     ]
 )
+# As the Go2's in fields and order, with cells of one byte: nobody has compared it with a robot.
+_GO1_BATTERY = np.dtype(
+    [
+        ("version", "u1", 2),
+        ("status", "u1"),
+        ("charge", "u1"),  # percent
+        ("current", "<i4"),
+        ("cycles", "<u2"),
+        ("temperatures", "i1", 4),
+        ("cells", "u1", 10),
+    ]
+)
 _END = [("remote", "V40"), ("reserve", "<u4"), ("crc", "<u4")]
 _FEET = [("foot_force", "<i2", 4), ("foot_force_estimate", "<i2", 4), ("tick", "<u4")]
 
@@ -103,7 +116,7 @@ GO1 = Wire(
             ("header", _GO1_HEADER),
             ("imu", _IMU),
             ("motors", _MOTOR_STATE, SLOTS),
-            ("bms", "V24"),
+            ("bms", _GO1_BATTERY),
             *_FEET,
             *_END,
         ]
@@ -142,6 +155,7 @@ class LowState:
     angular_velocity: Array  # (3,) rad/s
     linear_acceleration: Array  # (3,) m/s^2, one raw sample
     foot_forces: Array  # (4,) raw counts: the robot does not calibrate them
+    health: Health
 
 
 def encode_command(wire: Wire, command: LowCommand) -> bytes:
@@ -192,7 +206,13 @@ def decode_state(wire: Wire, packet: bytes) -> LowState:
         angular_velocity=imu["gyroscope"].astype(np.float64),
         linear_acceleration=imu["accelerometer"].astype(np.float64),
         foot_forces=record["foot_force"].astype(np.float64),
+        health=Health(_charge(record), tuple(motors["temperature"].tolist())),
     )
+
+
+def _charge(record: np.void) -> int | None:
+    """Of the battery, percent; the A1's packets do not have it."""
+    return int(record["bms"]["charge"]) if "bms" in (record.dtype.names or ()) else None
 
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # bits of a byte in reverse order

@@ -63,6 +63,7 @@ class Measured:
     accelerometer: Sequence[float] = (0.0, 0.0, 9.81)
     foot_force: Sequence[float] = (30.0,) * 4
     tick: int = 1
+    charge: int = 80  # of the battery, %; the A1's packets do not have it
 
 
 class Refused(Exception):  # noqa: N818 (says what happened)
@@ -98,7 +99,8 @@ def encode_state(robot: str, measured: Measured, low_level: bool = True) -> byte
     )
     for q, dq, torque in zip(measured.q, measured.dq, measured.torque, strict=True):
         body += MOTOR_STATE.pack(0x0A, q, dq, 0, int(torque * 256), 9.1 * q, 9.1 * dq, 0, 30, 0, 0)
-    body += bytes(MOTOR_STATE.size * (SLOTS - JOINTS) + form.battery_size)
+    body += bytes(MOTOR_STATE.size * (SLOTS - JOINTS))
+    body += struct.pack("<3xB", measured.charge).ljust(form.battery_size, b"\0")[: form.battery_size]
     feet = [int(force) for force in measured.foot_force]
     body += FEET_AND_TICK.pack(*feet, *feet, measured.tick % 2**32) + END.pack(0)
     return sealed(body + bytes(4))

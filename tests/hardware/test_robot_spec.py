@@ -69,6 +69,7 @@ def test_a1_stays_the_robot_that_the_shipped_policies_were_trained_for() -> None
 
 def test_what_a_policy_does_not_depend_on_is_not_hashed(content: dict[str, Any]) -> None:
     content["safety"]["stuck_time"] = 0.5
+    content["sensors"] = {"foot_offset": [1.0, 2.0, 3.0, 4.0], "newtons_per_count": 0.25}
     assert RobotSpec(**content).hash == load_robot("a1").hash
 
 
