@@ -59,9 +59,12 @@ def leg_height(spec: RobotSpec, state: RobotState, up: Array) -> float:
 def leg_velocity(spec: RobotSpec, state: RobotState) -> Array | None:
     """Base velocity (3,) m/s in the body frame from the feet that stand, or None where none does.
 
+    None as well where an encoder is not finite: infinity has no sine, and to damp is the supervisor's part.
     A standing foot does not move in the world, so v = -(J dq + omega x p); feet are averaged. A foot that
     slips shows as a velocity that the accelerometer does not confirm.
     """
+    if not np.isfinite(state.joint_positions).all():
+        return None
     q, dq = state.joint_positions.tolist(), state.joint_velocities.tolist()
     wx, wy, wz = state.angular_velocity.tolist()
     feet = foot_positions(spec, q)

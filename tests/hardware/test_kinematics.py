@@ -1,6 +1,7 @@
 """Feet against rotation matrices, leg odometry against rigid motions, the trot against its foot path."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,6 +96,15 @@ def test_leg_velocity_of_feet_that_disagree_is_their_mean(
     dq = np.concatenate((slipping[:3], still[3:]))
     state = standing(joint_velocities=dq)
     np.testing.assert_allclose(leg_velocity(a1, state), [0.1, 0, 0], atol=1e-7)
+
+
+@pytest.mark.parametrize("angle", [np.nan, np.inf])
+def test_leg_velocity_of_a_broken_encoder_is_unknown(
+    a1: RobotSpec, standing: Callable[..., RobotState], angle: float
+) -> None:
+    state = standing()
+    broken = replace(state, joint_positions=np.where(np.arange(12) == 1, angle, state.joint_positions))
+    assert leg_velocity(a1, broken) is None
 
 
 def test_leg_velocity_in_the_air_is_unknown(a1: RobotSpec, standing: Callable[..., RobotState]) -> None:
