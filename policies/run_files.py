@@ -40,7 +40,10 @@ def load_tensors(path: Path) -> dict[str, Any]:
         UserError: the file is missing or damaged.
     """
     try:
-        return torch.load(path, weights_only=True)
+        tensors = torch.load(path, weights_only=True)
+        if not isinstance(tensors, dict):
+            raise ValueError(f"holds one {type(tensors).__name__}")
+        return tensors
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: there is nothing to resume, train without --resume") from error
     except Exception as error:  # of any type: torch unpickles by itself, with plain types only

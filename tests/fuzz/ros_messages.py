@@ -143,7 +143,7 @@ def _spoilt(rng: np.random.Generator, value: Any) -> Any:
             case 1:
                 return value + value[: rng.integers(len(value) + 1)]
             case 2:
-                return value * 2000
+                return value * 200
             case 3:
                 return [value[i] for i in rng.permutation(len(value))]
         place = int(rng.integers(len(value))) if value else 0

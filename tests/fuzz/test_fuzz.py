@@ -20,7 +20,7 @@ CASES = {
     "checkpoint": 150,
     "yaml": 40,
     "packet": 20,
-    "message": 15,
+    "message": 60,
 }
 NEEDS = {"policy": "onnx", "policy_metadata": "onnx", "checkpoint": "torch"}
 
