@@ -137,15 +137,32 @@ def record(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    robot: Annotated[
+        str | None, typer.Option(help="Examine this robot instead: a1, go1, or a YAML file of one.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Tell what this machine has of ROS, torch, PyBullet and real-time permissions, and how to mend the rest.
+
+    With --robot, tell what a robot says of itself before anything moves. Its motors are damped meanwhile,
+    never energised. Exit status 2 where something must be mended first.
 
     \b
     Example:
       dara doctor
+      dara doctor --robot a1
     """
     from . import doctor as machine
 
+    if robot is not None:
+        from .robot_doctor import examine_robot
+
+        checks = examine_robot(robot)
+        emit(checks, as_json, machine.as_text(checks))
+        if any(check.status == "missing" for check in checks):
+            raise typer.Exit(2)
+        return
     checks = machine.examine()
     emit(checks, as_json, machine.as_text(checks))
     if any(check.part == "core" and check.status == "missing" for check in checks):
