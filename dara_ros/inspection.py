@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .policies.dataset import DataSet
+from .policies.dataset import BLOCK_ROWS, DataSet
 
 BREAK = 1.0  # s: a walk that pauses longer is over, and what lies between two walks is no gap
 CLIPPED = 1e-6  # rad by which a sent command differs from the requested one
@@ -124,11 +124,18 @@ def _gaps(data: DataSet) -> Gaps | None:
     return Gaps(len(gaps), int(missing.sum()), float(gaps.max(initial=0.0)))
 
 
+def command_changes(data: DataSet) -> Iterator[np.ndarray]:
+    """(B,) rad by which the supervisor changed a command most, for all rows in blocks."""
+    for start in range(0, len(data), BLOCK_ROWS):
+        stop = start + BLOCK_ROWS
+        requested = data.column("infos/requested_command", start, stop)
+        yield np.abs(requested - data.column("infos/sent_command", start, stop)).max(axis=1)
+
+
 def _clipped_rows(data: DataSet) -> int | None:
     if not {"infos/requested_command", "infos/sent_command"} <= set(data.column_names()):
         return None
-    off = data.column("infos/requested_command") - data.column("infos/sent_command")
-    return int((np.abs(off) > CLIPPED).any(axis=1).sum())
+    return sum(int((part > CLIPPED).sum()) for part in command_changes(data))
 
 
 def _columns(data: DataSet) -> dict[str, dict[str, float]]:

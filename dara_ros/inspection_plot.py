@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .errors import UserError
-from .inspection import CLIPPED, stamp_steps
+from .inspection import CLIPPED, command_changes, stamp_steps
 from .policies.dataset import DataSet
 
 BINS = 60
@@ -69,7 +69,7 @@ def _commands(data: DataSet, axes: Axes) -> None:
     if not {"infos/requested_command", "infos/sent_command"} <= set(data.column_names()):
         axes.set_title("Commands not recorded")
         return
-    off = np.abs(data.column("infos/requested_command") - data.column("infos/sent_command")).max(axis=1)
+    off = np.concatenate(list(command_changes(data)))
     clipped = np.flatnonzero(off > CLIPPED)
     axes.plot(clipped, off[clipped], ".", color=MARK)
     axes.set(xlim=(0, len(data)), ylim=(0, None))

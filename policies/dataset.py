@@ -31,6 +31,7 @@ from .dataset_format import (
 from .dataset_writer import DataSetWriter
 
 __all__ = [
+    "BLOCK_ROWS",
     "SCHEMA_VERSION",
     "Batch",
     "ColumnStatistics",
