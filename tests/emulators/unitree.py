@@ -29,7 +29,7 @@ class Status:
 
     Attributes:
         motors: "servo" (stiff), "damped" or "limp".
-        by: who made them so: "start", "command" or "watchdog".
+        by: who made them so: "start", "command", "watchdog", or a Go2's "sport" mode, "released" after it.
         since: when they became so, on this machine's monotonic clock, s.
         effective: when the first state went out (or was kept back) after faults had changed, likewise.
         commands: valid ones so far.

@@ -157,6 +157,7 @@ class Go2(Robot):
                 if self.faults.sport and not folded:
                     self._refused["dropped"] += 1
                 self.faults.sport = ""
+                self._drive(self._damping(), "released")
         elif service == "sport" and function == STAND_DOWN:
             if not self.faults.stands_by:
                 self._goal = self._spec.sit_pose

@@ -162,7 +162,7 @@ class Robot:
         while self._waiting():
             self.receive()  # what came before came under the old faults
         self._ticks += faults.pop("clock_leap", 0) // 2
-        before = Faults() if faults.pop("healed", False) else self.faults
+        before = type(self.faults)() if faults.pop("healed", False) else self.faults
         self.faults, self._effective = replace(before, **faults), None
         self._packet = None
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dara_ros.hardware.health import Health
 from dara_ros.hardware.spec import load_robot
 from dara_ros.hardware.state import MotorCommand
 from dara_ros.hardware.unitree.go2_wire import COMMAND, STATE, decode_state, encode_command, motor_numbers
@@ -116,6 +117,7 @@ def test_a_state_is_what_it_says() -> None:
     np.testing.assert_allclose(state.orientation, [0.1, 0.2, 0.3, 0.5], rtol=1e-6)
     np.testing.assert_allclose(state.angular_velocity, [1.0, 2.0, 3.0])
     np.testing.assert_allclose(state.linear_acceleration, [4.0, 5.0, 9.0])
+    assert state.health == Health(charge=80, temperatures=12 * (30,))
     assert state.foot_forces.tolist() == [-1.0, 2.0, 3.0, 300.0]
 
 
