@@ -64,7 +64,7 @@ class Links(Model):
 class Gait(Model):
     """The trot under the policy: s and m; steering is the largest change of stride, a ratio."""
 
-    period: PositiveFloat
+    period: float = Field(ge=1e-2, le=60.0)
     stride: PositiveFloat
     swing_height: PositiveFloat
     stance_height: PositiveFloat
@@ -121,7 +121,7 @@ class RobotSpec(Model):
     """
 
     name: str
-    control_period: PositiveFloat
+    control_period: float = Field(ge=1e-3, le=1.0)
     joints: Annotated[tuple[Joint, ...], Field(min_length=12, max_length=12)]
     gains: Gains
     legs: Annotated[tuple[Leg, ...], Field(min_length=4, max_length=4)]
