@@ -15,8 +15,8 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *common_arguments(__file__),
-            argument("source", None, "data set of the source domain (HDF5)"),
-            argument("target", None, "data set of the target domain (HDF5)"),
+            argument("source", None, "data set files and folders of the source domain, with : between them"),
+            argument("target", None, "data set files and folders of the target domain, with : between them"),
             argument("out", None, "directory for the policy and all that tells how it came about"),
             argument("algorithm", "bcq", "offline RL algorithm", "bcq"),
             argument("eta", "0.1", "weight of delta_r in the source's rewards; 0: no augmentation"),

@@ -226,7 +226,7 @@ class DataSetWriter:
 
     def abandon(self) -> None:
         """Let go of a file that cannot be written any more, as a SIGKILL would: flushed rows stay in it."""
-        with contextlib.suppress(OSError, RuntimeError):
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
             self._file.close()
 
     def size_in_place(self) -> int | None:
@@ -316,7 +316,12 @@ class DataSetWriter:
         """Turn an I/O failure into the one line that a user can act on."""
         try:
             yield
-        except (OSError, RuntimeError) as error:
+        except (
+            OSError,
+            RuntimeError,
+            KeyError,
+            ValueError,
+        ) as error:  # HDF5's words for one thing or another
             raise StorageError(
                 f"{self.path}: cannot be written ({reason(error)}): make room or mend the disk; "
                 f"{self._committed} rows are safe"
