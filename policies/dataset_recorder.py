@@ -142,21 +142,19 @@ class Recorder:
         while self._waiting:
             row = self._waiting.pop()
             discarded += 1
+            self.rows -= 1
             if row.begins:
                 self._episode_start = 0 if self._writer is None else self._writer.rows
-                self._count_discarded(discarded)
+                self.episodes -= 1
                 return discarded, None
         begun_in = self._newest_file() if self._writer is None else self._begun_in
         if self._writer is not None:
             in_file = self._writer.rows - self._episode_start
             self._writer.truncate(self._episode_start)
             discarded += in_file
-        self._count_discarded(discarded)
+            self.rows -= in_file
+        self.episodes -= discarded > 0
         return discarded, begun_in if discarded else None
-
-    def _count_discarded(self, rows: int) -> None:
-        self.rows -= rows
-        self.episodes -= rows > 0
 
     def flush_if_due(self) -> None:
         """Flush where the interval has passed; cheap otherwise."""
