@@ -118,6 +118,8 @@ def main() -> int:
                 results += measure(rig, scenario, chosen.repetitions, writer)
     missed = sum(bool(result.problem) for result in results)
     late = sum(reaction > AIM for reaction in reactions(results))
+    for disturbance in rig.disturbances:
+        print(f"begun anew, for the robot was not well before the fault: {disturbance}")
     print("limit: ms from the fault; p50, p99, max: ms from there until the robot says that it is damped")
     print(f"{missed} missed, {late} later than {AIM:g} ms after the limit, of {len(results)}")
     print(f"{time.monotonic() - begin:.0f} s on {machine()}; written to {chosen.out}")

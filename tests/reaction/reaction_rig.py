@@ -149,6 +149,7 @@ class Rig:
         self.emulator = UnitreeEmulator("a1", hung=True)
         self.wall_clock = WallClock(logs)  # of the nodes
         self.random = random.Random(0)
+        self.disturbances: list[str] = []  # robots that were not well when a fault was to come
         self.modes: list[Mode] = []
         self.sent: list[SentCommand] = []
         self._states = 0  # that were heard
@@ -275,7 +276,9 @@ class Rig:
         return self.sent[begin:]
 
     def rest(self) -> None:
-        """Faultless and passive."""
+        """Faultless and passive, with all nodes."""
+        if self.processes.nodes.keys() != {ROBOT, CONTROLLER}:
+            self.restart_nodes()
         self.commander.be_silent()
         self.wake_nodes()
         self.emulator.heal()

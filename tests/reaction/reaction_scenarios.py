@@ -128,29 +128,33 @@ def run(rig: Rig, scenario: Scenario) -> Result:
     Raises:
         Disturbed: the robot is never well when the fault is to come.
     """
-    for attempt in range(ATTEMPTS):
+    for _ in range(ATTEMPTS):
         try:
-            rig.rest()
-            scenario.prepare(rig)
-            time.sleep(rig.random.uniform(0.0, rig.spec.control_period))  # any phase of it may be the worst
-            sent = len(rig.sent)
-            begun = scenario.inject(rig)
-            break
-        except Disturbed:
-            if attempt == ATTEMPTS - 1:
-                raise
-    damped = None
-    if scenario.outcome in (Outcome.DAMPED, Outcome.DAMPED_ITSELF):
-        damped = rig.wait_for_motors("damped")
-        problem = _stays_damped(rig, scenario, damped)
-    elif scenario.outcome is Outcome.WALKS_ON:
+            return _attempt(rig, scenario)
+        except Disturbed as disturbance:
+            rig.disturbances.append(f"{scenario.name}: {disturbance}")
+    raise Disturbed(rig.disturbances[-1])
+
+
+def _attempt(rig: Rig, scenario: Scenario) -> Result:
+    rig.rest()
+    scenario.prepare(rig)
+    before = rig.emulator.status().motors
+    time.sleep(rig.random.uniform(0.0, rig.spec.control_period))  # any phase of it may be the worst
+    sent = len(rig.sent)
+    begun = scenario.inject(rig)
+    limit, delay = scenario.limit(rig.spec), None
+    if scenario.outcome is Outcome.WALKS_ON:
         problem = _walks_on(rig, sent, scenario.harmless)
-    else:
+    elif scenario.outcome is Outcome.REFUSED:
         problem = _stands_on(rig, sent)
-    if rig.processes.nodes.keys() != {ROBOT, CONTROLLER}:
-        rig.restart_nodes()
-    delay = None if damped is None else max(0.0, damped.since - begun)
-    return Result(scenario.name, scenario.limit(rig.spec), delay, problem)
+    else:
+        damped = rig.wait_for_motors("damped")
+        if damped.since < begun and before != "damped":
+            raise Disturbed(f"damped by {damped.by} before the fault came")
+        delay = max(0.0, damped.since - begun)
+        problem = _stays_damped(rig, scenario, damped)
+    return Result(scenario.name, limit, delay, problem)
 
 
 def _stands_on(rig: Rig, sent: int) -> str:
