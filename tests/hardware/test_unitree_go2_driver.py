@@ -64,7 +64,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def robot(emulator: UnitreeEmulator, go2: RobotSpec) -> Iterator[Robot]:
     """A Go2 with its supervisor."""
     driver = UnitreeGo2Driver(go2)
+    before = emulator.status().commands
     driver.open()
+    emulator.wait_until(
+        lambda s: s.commands > before
+    )  # it may find the driver later than the driver finds it
     settle(emulator)
     yield Robot(go2, driver)
     driver.close()
