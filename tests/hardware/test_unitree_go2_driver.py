@@ -68,7 +68,7 @@ def robot(emulator: UnitreeEmulator, go2: RobotSpec) -> Iterator[Robot]:
     driver.open()
     emulator.wait_until(
         lambda s: s.commands > before
-    )  # it may find the driver later than the driver finds it
+    )  # it finds the driver in its own time
     settle(emulator)
     yield Robot(go2, driver)
     driver.close()
