@@ -66,9 +66,7 @@ def robot(emulator: UnitreeEmulator, go2: RobotSpec) -> Iterator[Robot]:
     driver = UnitreeGo2Driver(go2)
     before = emulator.status().commands
     driver.open()
-    emulator.wait_until(
-        lambda s: s.commands > before
-    )  # it finds the driver in its own time
+    emulator.wait_until(lambda s: s.commands > before)  # it finds the driver in its own time
     settle(emulator)
     yield Robot(go2, driver)
     driver.close()
