@@ -126,7 +126,8 @@ class Robot:
 
     def step(self, periods: int) -> None:
         """Move for so many times 2 ms, and measure at the end of them."""
-        if time.monotonic() - self._heard > self.faults.watchdog:
+        # What waits to be heard came in time: this process was held up, and not who sent it.
+        if time.monotonic() - self._heard > self.faults.watchdog and not self._waiting():
             self._valid = b""
             self._drive(self._damping(), "watchdog")
             self._alone = 0

@@ -190,6 +190,8 @@ def emergency_stop(rig: Rig, mode: Mode) -> float:
     begun = time.monotonic()
     rig.client.estop()
     rig.wait_for_mode(Mode.DAMPED)
-    if mode is not Mode.DAMPED and rig.modes[-2] is not mode:
+    if mode is Mode.DAMPED:
+        return rig.emulator.status().since  # there is nothing to do
+    if rig.modes[-2] is not mode:
         raise Disturbed(f"it was {rig.modes[-2].value}, not {mode.value}")
     return begun

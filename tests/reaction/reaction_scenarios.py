@@ -139,7 +139,6 @@ def run(rig: Rig, scenario: Scenario) -> Result:
 def _attempt(rig: Rig, scenario: Scenario) -> Result:
     rig.rest()
     scenario.prepare(rig)
-    before = rig.emulator.status().motors
     time.sleep(rig.random.uniform(0.0, rig.spec.control_period))  # any phase of it may be the worst
     sent = len(rig.sent)
     begun = scenario.inject(rig)
@@ -150,9 +149,9 @@ def _attempt(rig: Rig, scenario: Scenario) -> Result:
         problem = _stands_on(rig, sent)
     else:
         damped = rig.wait_for_motors("damped")
-        if damped.since < begun and before != "damped":
+        if damped.since < begun:
             raise Disturbed(f"damped by {damped.by} before the fault came")
-        delay = max(0.0, damped.since - begun)
+        delay = damped.since - begun
         problem = _stays_damped(rig, scenario, damped)
     return Result(scenario.name, limit, delay, problem)
 
