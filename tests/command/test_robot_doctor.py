@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import Dara
 
 pytest.importorskip("pybullet", reason="needs the simulator: pip install 'dara_ros[sim]'")
 
@@ -14,6 +13,7 @@ from emulators.unitree import UnitreeEmulator
 
 from dara_ros.hardware.unitree import low_level, udp_driver
 
+Dara = Callable[..., tuple[int, str, str]]
 TIMED = {"state rate"}  # what a busy machine may fail
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import Nodes
+from running_nodes import Nodes
 
 from dara_ros.processes import Processes, free_domain_id
 from dara_ros.session import CONTROLLER, LOGGER, Refused, RobotClient

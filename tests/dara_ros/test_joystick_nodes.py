@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from conftest import Nodes, run_nodes
+from running_nodes import Nodes, run_nodes
 from sensor_msgs.msg import Joy
 
 from dara_ros import qos

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Nodes, run_nodes
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.publisher import Publisher
+from running_nodes import Nodes, run_nodes
 from sensor_msgs.msg import JointState
 
 from dara_ros import messages, parsing, qos

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Nodes, run_nodes, subscribed
+from running_nodes import Nodes, run_nodes, subscribed
 
 from dara_ros import parsing
 from dara_ros.hardware.safety import Mode

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Nodes, run_nodes
+from running_nodes import Nodes, run_nodes
 
 from dara_ros.policies.dataset import DataSet
 from dara_ros.processes import Processes

@@ -13,7 +13,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("pybullet")
 pytest.importorskip("onnx")
 
-from conftest import Nodes, run_nodes
+from running_nodes import Nodes, run_nodes
 from sensor_msgs.msg import Imu, JointState, Joy
 from std_msgs.msg import Float32MultiArray, MultiArrayDimension
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Nodes, run_nodes
+from running_nodes import Nodes, run_nodes
 
 from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import ROBOTS

@@ -15,8 +15,8 @@ import pytest
 
 pytest.importorskip("rosbags", reason="needs rosbags: pip install 'dara_ros[convert]'")
 
-from conftest import run_nodes, subscribed
 from rosbags.rosbag2 import Writer
+from running_nodes import run_nodes, subscribed
 from std_msgs.msg import String
 from test_transitions import LENGTH, Walk
 

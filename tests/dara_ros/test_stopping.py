@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Nodes, run_nodes
+from running_nodes import Nodes, run_nodes
 
 from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import ROBOTS

@@ -9,9 +9,9 @@ import math
 from pathlib import Path
 
 import pytest
-from conftest import run_nodes, write_linear_policy
 from emulators.driving import calm_robot
 from emulators.unitree import UnitreeEmulator
+from running_nodes import run_nodes, write_linear_policy
 
 from dara_ros.hardware.safety import Mode
 from dara_ros.processes import free_domain_id

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Nodes, run_nodes
 from emulators.driving import calm_robot
 from emulators.unitree import Status, UnitreeEmulator
+from running_nodes import Nodes, run_nodes
 
 from dara_ros.hardware.safety import Mode
 from dara_ros.policies.dataset import DataSet
