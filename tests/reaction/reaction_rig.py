@@ -152,7 +152,7 @@ class Rig:
         self.disturbances: list[str] = []  # robots that were not well when a fault was to come
         self.modes: list[Mode] = []
         self.sent: list[SentCommand] = []
-        self._states = 0  # that were heard
+        self._states, self._stamp = 0, 0  # that were heard, and the last one's
         self._policy = ""  # that the controller answers with
         self._stopped: list[str] = []  # nodes
 
@@ -244,7 +244,9 @@ class Rig:
         self.sent.append(parsing.parse_sent(self.spec, message))
 
     def _on_state(self, message: JointState) -> None:
-        self._states += 1
+        stamp = parsing.stamp_of(message.header.stamp)
+        self._states += stamp != self._stamp  # one that comes again is no new one
+        self._stamp = stamp
 
     # -- the robot ------------------------------------------------------------------------------------------
 
@@ -262,7 +264,7 @@ class Rig:
         return self.emulator.wait_until(lambda status: status.motors == motors, timeout=PATIENCE)
 
     def wait_for_states(self, number: int) -> None:
-        """Wait until the robot node has published so many states more."""
+        """Wait until the robot node has published so many new states."""
         target = self._states + number
         wait_for(lambda: self._states >= target, "no more states come")
 
