@@ -139,19 +139,21 @@ def record(
 @app.command()
 def doctor(
     robot: Annotated[
-        str | None, typer.Option(help="Examine this robot instead: a1, go1, or a YAML file of one.")
+        str | None, typer.Option(help="Examine this robot instead: a1, go1, go2, or a YAML file of one.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Tell what this machine has of ROS, torch, PyBullet and real-time permissions, and how to mend the rest.
 
-    With --robot, tell what a robot says of itself before anything moves. Its motors are damped meanwhile,
-    never energised. Exit status 2 where something must be mended first.
+    With --robot, tell what a robot says of itself before anything moves. The motors of an a1 or go1 are
+    damped meanwhile, never energised; a go2 is only listened to (DARA_NETWORK: this computer's address in
+    its network). Exit status 2 where something must be mended first.
 
     \b
     Example:
       dara doctor
       dara doctor --robot a1
+      DARA_NETWORK=192.168.123.99 dara doctor --robot go2
     """
     from . import doctor as machine
 

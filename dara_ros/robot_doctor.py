@@ -1,12 +1,13 @@
 """What a robot says of itself before anything moves: `dara doctor --robot a1`.
 
 The motors are never energised. The A1 and Go1 answer commands only, so they are sent damping, as whenever
-their driver is open.
+their driver is open. A Go2 talks by itself: it is sent no command, and stays in the mode in which it is.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import time
 
 import numpy as np
@@ -16,8 +17,10 @@ from .errors import UserError
 from .hardware.health import Health
 from .hardware.spec import RobotSpec, Sensors, load_robot
 from .hardware.state import RobotState, up_in_body
+from .hardware.unitree.go2_driver import COMMANDS, UnitreeGo2Listener
 from .hardware.unitree.low_level import SEND_PERIOD_NS
 from .hardware.unitree.udp_driver import UnitreeUdpDriver
+from .network import middleware_environment
 
 PART = "robot"
 LISTEN = 1.0  # s
@@ -32,7 +35,7 @@ def examine_robot(robot: str) -> list[Check]:
     """All checks of one robot, in reading order; only the first where it cannot be reached.
 
     Raises:
-        UserError: there is no such robot, or none of its kind can be examined.
+        UserError: there is no such robot, none of its kind can be examined, or DARA_NETWORK is wrong.
     """
     spec = load_robot(robot)
     driver = _driver(spec)
@@ -50,9 +53,10 @@ def examine_robot(robot: str) -> list[Check]:
     finally:
         driver.close()
     return [
-        Check(PART, "reachable", "ok", "it answers, in low-level mode"),
+        Check(PART, "reachable", "ok", "its low-level states come"),
         _rate(rate),
         _company(driver),
+        *([_sport_mode(driver.mode)] if isinstance(driver, UnitreeGo2Listener) else []),
         *([] if health is None else [_battery(health), _motors(spec, health)]),
         _joints(spec, state),
         _imu(spec, state),
@@ -60,14 +64,16 @@ def examine_robot(robot: str) -> list[Check]:
     ]
 
 
-def _driver(spec: RobotSpec) -> UnitreeUdpDriver:
+def _driver(spec: RobotSpec) -> UnitreeUdpDriver | UnitreeGo2Listener:
+    if spec.name == "go2":
+        os.environ |= middleware_environment()
+        return UnitreeGo2Listener(spec)
     entry = {e.name: e for e in importlib.metadata.entry_points(group="dara_ros.drivers")}.get(
         f"unitree_{spec.name}"
     )
-    driver = None if entry is None or spec.name == "go2" else entry.load()(spec)
+    driver = None if entry is None else entry.load()(spec)
     if not isinstance(driver, UnitreeUdpDriver):
-        # A Go2's driver has it lie down and leave sport mode first: that moves it.
-        raise UserError(f"robot '{spec.name}' cannot be examined without moving it; examine an a1 or go1")
+        raise UserError(f"robot '{spec.name}' cannot be examined; examine an a1, go1 or go2")
     return driver
 
 
@@ -80,12 +86,34 @@ def _rate(rate: float) -> Check:
     return Check(PART, "state rate", "note" if rate >= BARELY * wanted else "missing", said, remedy)
 
 
-def _company(driver: UnitreeUdpDriver) -> Check:
+def _company(driver: UnitreeUdpDriver | UnitreeGo2Listener) -> Check:
+    if isinstance(driver, UnitreeGo2Listener):
+        return _publishers(driver)
     if driver.foreign or driver.refused:
         said = f"{driver.foreign} packets from elsewhere, {driver.refused} refused ({driver.problem})"
         return Check(PART, "company", "missing", said, "end the other program, and take the robot's to rest")
     said = "nobody else was heard; over UDP, who else commands the robot cannot be known"
     return Check(PART, "company", "ok", said)
+
+
+def _publishers(driver: UnitreeGo2Listener) -> Check:
+    if driver.company:
+        problem, _, remedy = driver.company.partition("; ")
+        return Check(PART, "company", "missing", problem, remedy)
+    if driver.refused:
+        said = f"{driver.refused} messages were no states ({driver.problem})"
+        return Check(PART, "company", "missing", said, "end what else publishes them; is this a Go2?")
+    return Check(PART, "company", "ok", f"nobody else publishes {COMMANDS}")
+
+
+def _sport_mode(mode: str | None) -> Check:
+    if mode is None:
+        said = "the robot does not say its mode, without which its driver does not start"
+        return Check(PART, "sport mode", "missing", said, "restart the robot; leave sport mode with the app")
+    if mode:
+        said = f"'{mode}' has the motors; when robot_node starts, the robot lies down and leaves it"
+        return Check(PART, "sport mode", "note", said, "clear the ground below and around it first")
+    return Check(PART, "sport mode", "ok", "it was left: nothing of the robot's own has the motors")
 
 
 def _battery(health: Health) -> Check:

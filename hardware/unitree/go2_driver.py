@@ -17,7 +17,7 @@ from ...errors import UserError
 from ..spec import RobotSpec
 from .go2_wire import decode_state, encode_command, motor_numbers
 from .low_level import LowLevelDriver
-from .sport_mode import PATIENCE_VARIABLE, ModeWatch, Rest, leave_sport_mode, polled, take
+from .sport_mode import PATIENCE_VARIABLE, ModeWatch, Rest, leave_sport_mode, own_mode, polled, take
 from .wire import BadPacket, LowCommand, LowState
 
 COMMANDS, STATES = "/lowcmd", "/lowstate"
@@ -70,12 +70,7 @@ class UnitreeGo2Driver(LowLevelDriver):
 
     def _reach(self, qos: Any, messages: Any) -> None:
         """Hear the robot, see that nobody else commands it, have it lie down, and be the one who does."""
-        hearing = qos.QoSProfile(depth=10, reliability=qos.ReliabilityPolicy.BEST_EFFORT)
-        self._subscription = self._node.create_subscription(
-            messages.LowState, STATES, polled, hearing, raw=True
-        )
-        self._wait_for_state()
-        time.sleep(LISTENING)
+        self._hear(qos, messages)
         self._refuse_company()
         leave_sport_mode(self._node, self._watch_rest(), self._patience)
         self._refuse_company()
@@ -88,6 +83,15 @@ class UnitreeGo2Driver(LowLevelDriver):
         self._modes = ModeWatch(self._node)
         for _ in self._arrived():  # what has waited meanwhile is no news
             pass
+
+    def _hear(self, qos: Any, messages: Any) -> None:
+        """Hear the robot, and find who else is there."""
+        hearing = qos.QoSProfile(depth=10, reliability=qos.ReliabilityPolicy.BEST_EFFORT)
+        self._subscription = self._node.create_subscription(
+            messages.LowState, STATES, polled, hearing, raw=True
+        )
+        self._wait_for_state()
+        time.sleep(LISTENING)
 
     def _disconnect(self) -> None:
         self._publisher = None
@@ -166,6 +170,29 @@ class UnitreeGo2Driver(LowLevelDriver):
     def _refuse_company(self) -> None:
         if company := self._company():
             raise UserError(company)
+
+
+class UnitreeGo2Listener(UnitreeGo2Driver):
+    """Hears one Go2 as it is, in sport mode too; it never publishes commands: nothing moves or is damped.
+
+    Attributes:
+        company: who published commands at `open`, one line; empty where nobody did.
+        mode: of the robot itself that had the motors then; empty where none had, None where it did not say.
+    """
+
+    company = ""
+    mode: str | None = None
+
+    def _reach(self, qos: Any, messages: Any) -> None:
+        self._hear(qos, messages)
+        self.company = self._company()
+        self.mode = own_mode(self._node, DISCOVERY)
+
+    def _send(self, packet: bytes) -> None:
+        pass
+
+    def _look_around(self) -> str:
+        return ""
 
 
 def _modules() -> tuple[Any, Any]:

@@ -98,6 +98,24 @@ def leave_sport_mode(node: Any, lies: Callable[[], bool], patience: float) -> No
         services.close()
 
 
+def own_mode(node: Any, patience: float) -> str | None:
+    """Name of the robot's own controller that has the motors; empty where none has, None where it says nothing.
+
+    Only asks: nothing moves.
+
+    Args:
+        node: rclpy's, in a context that works.
+        patience: s until it has said so.
+    """
+    services = _Services(node, time.monotonic() + patience)
+    try:
+        return _active_mode(services)
+    except UserError:
+        return None
+    finally:
+        services.close()
+
+
 class ModeWatch:
     """Asks once a second whether the robot's own control has taken the motors back, and waits for nothing."""
 

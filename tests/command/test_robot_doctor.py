@@ -72,8 +72,3 @@ def test_a_fault_is_told_with_a_remedy(
     assert status == 2 and bad(checks) == {name}
     assert detail in checks[name]["detail"]
     assert emulator.status().motors == "damped"
-
-
-def test_a_robot_that_would_move_is_not_examined(dara: Dara) -> None:
-    status, _, error = dara("doctor", "--robot", "go2")
-    assert status == 2 and "cannot be examined without moving it" in error

@@ -56,7 +56,7 @@ def walks_in(*files: Path) -> list[int]:
         starts, ends = data.episodes()
         stamps = data.column("infos/stamp")
         for start, end in zip(starts, ends, strict=True):
-            assert set(np.diff(stamps[start:end]).tolist()) == {20_000_000}
+            assert set(np.diff(stamps[start:end]).tolist()) <= {20_000_000}
         return (ends - starts).tolist()
 
 

@@ -223,7 +223,7 @@ def test_a_state_that_stops_or_is_not_finite_damps(
 
 def test_a_control_loop_that_hangs_is_damped_and_stays_so(emulator: UnitreeEmulator, robot: Robot) -> None:
     stand(robot)
-    hung = emulator.wait_until(lambda s: s.motors == "damped")
+    hung = emulator.wait_until(lambda s: (s.motors, s.by) == ("damped", "command"))  # not by its own watchdog
     emulator.wait_until(lambda s: s.commands > hung.commands + 20)  # by the driver: the robot still hears it
     before = robot.driver.read()
     robot.driver.write(MotorCommand(robot.spec.stand_pose, robot.spec.gains.kp, robot.spec.gains.kd))
