@@ -99,9 +99,10 @@ def leave_sport_mode(node: Any, lies: Callable[[], bool], patience: float) -> No
 
 
 def own_mode(node: Any, patience: float) -> str | None:
-    """Name of the robot's own controller that has the motors; empty where none has, None where it says nothing.
+    """Ask for the robot's own controller that has the motors, which moves nothing.
 
-    Only asks: nothing moves.
+    Returns:
+        its name; empty where none has them, None where the robot does not say.
 
     Args:
         node: rclpy's, in a context that works.
