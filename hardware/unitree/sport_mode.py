@@ -101,12 +101,12 @@ def leave_sport_mode(node: Any, lies: Callable[[], bool], patience: float) -> No
 def own_mode(node: Any, patience: float) -> str | None:
     """Ask for the robot's own controller that has the motors, which moves nothing.
 
-    Returns:
-        its name; empty where none has them, None where the robot does not say.
-
     Args:
         node: rclpy's, in a context that works.
         patience: s until it has said so.
+
+    Returns:
+        its name; empty where none has them, None where the robot does not say.
     """
     services = _Services(node, time.monotonic() + patience)
     try:

@@ -1,4 +1,4 @@
-"""An emulated A1 through its UDP driver and the nodes: it stands up, walks to the trot, and ends damped."""
+"""An emulated A1 through its UDP driver and the nodes: it stands up, walks by a policy, and ends damped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from emulators.driving import calm_robot
 from emulators.unitree import Status, UnitreeEmulator
 from nav_msgs.msg import Odometry
-from running_nodes import Nodes, run_nodes
+from running_nodes import Nodes, run_nodes, write_linear_policy
 
 from dara_ros import qos
 from dara_ros.hardware.safety import Mode
@@ -23,6 +23,7 @@ from dara_ros.session import CONTROLLER, ROBOT
 pytest.importorskip("pybullet", reason="needs the simulator: pip install 'dara_ros[sim]'")
 
 WALK = 0.1  # m that say that it walks
+MILD = 0.02  # of a random policy: it changes the gait a little
 
 
 @pytest.fixture
@@ -42,12 +43,12 @@ def environment(emulator: UnitreeEmulator, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def nodes(environment: None, emulator: UnitreeEmulator, tmp_path: Path) -> Iterator[Nodes]:
-    """A robot that stands, and a controller that answers with the trot."""
-    with run_nodes(
-        tmp_path, CONTROLLER, robot=calm_robot(tmp_path), driver="unitree_a1", priority=10
-    ) as nodes:
+    """A robot that stands, and a controller that answers with a policy."""
+    a1 = calm_robot(tmp_path)
+    policy = write_linear_policy(tmp_path / "mild.onnx", MILD, robot=a1)
+    with run_nodes(tmp_path, CONTROLLER, robot=a1, driver="unitree_a1", priority=10) as nodes:
         assert emulator.status().motors != "servo"  # nobody said that it should move
-        nodes.engage("trot")
+        nodes.engage(policy)
         nodes.stand()
         yield nodes
 
