@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,7 +22,7 @@ from emulators.unitree_wire import Measured, decode_command, encode_state
 from dara_ros.errors import UserError
 from dara_ros.hardware.robot import Robot
 from dara_ros.hardware.safety import Mode
-from dara_ros.hardware.spec import RobotSpec, load_robot
+from dara_ros.hardware.spec import RobotSpec, Sensors, load_robot
 from dara_ros.hardware.state import MotorCommand
 from dara_ros.hardware.unitree import low_level
 from dara_ros.hardware.unitree.low_level import low_command
@@ -144,6 +145,29 @@ def test_the_environment_gives_the_address(a1: RobotSpec, monkeypatch: pytest.Mo
         unitree_go1(a1)
     with pytest.raises(UserError, match="no UDP protocol of robot 'go2'"):
         UnitreeUdpDriver(load_robot("go2"))
+
+
+def test_feet_feel_newtons_where_the_robot_is_calibrated(
+    a1: RobotSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(low_level, "OPEN_TIMEOUT", 10.0)
+    sensors = Sensors(foot_offset=(10.0, 20.0, 30.0, 40.0), newtons_per_count=0.5)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as robot:
+        robot.bind(("127.0.0.1", 0))
+        robot.settimeout(10.0)
+
+        def answer() -> None:
+            _, sender = robot.recvfrom(2048)
+            robot.sendto(encode_state("a1", Measured(foot_force=(10.0, 30.0, 20.0, 240.0))), sender)
+
+        answers = threading.Thread(target=answer)
+        answers.start()
+        calibrated = a1.model_copy(update={"sensors": sensors})
+        driver = UnitreeUdpDriver(calibrated, robot.getsockname(), local_port=0)
+        driver.open()
+        answers.join()
+        assert driver.read().foot_forces.tolist() == [0.0, 5.0, -5.0, 100.0]
+        driver.close()
 
 
 # -- with the emulated robot --------------------------------------------------------------------------------
