@@ -39,6 +39,7 @@ def test_leaves_sport_mode_stands_walks_is_damped_and_tolerates_no_other_command
             assert emulator.status().motors != "servo"  # nobody said that it should move
             nodes.engage(policy)
             nodes.stand()
+            assert nodes.client.diagnostics(ROBOT, newer=True, timeout=30.0)["battery_percent"] == "80"
             start = emulator.status().position[:2]
             nodes.client.enable(True)
             walking = emulator.wait_until(lambda s: math.dist(s.position[:2], start) > WALK, timeout=60.0)
