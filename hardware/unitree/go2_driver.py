@@ -64,6 +64,8 @@ class UnitreeGo2Driver(LowLevelDriver):
         )
         try:
             self._reach(rclpy.qos, messages)
+            for _ in self._arrived():  # what has waited meanwhile is no news
+                pass
         except BaseException:
             self._disconnect()
             raise
@@ -81,8 +83,6 @@ class UnitreeGo2Driver(LowLevelDriver):
                 raise UserError(f"the robot does not listen on {COMMANDS}; restart it, and try again")
             time.sleep(POLL)
         self._modes = ModeWatch(self._node)
-        for _ in self._arrived():  # what has waited meanwhile is no news
-            pass
 
     def _hear(self, qos: Any, messages: Any) -> None:
         """Hear the robot, and find who else is there."""
