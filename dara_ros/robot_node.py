@@ -119,6 +119,7 @@ class RobotNode(Node):
         self._state_age, self._rate = Durations(), Rate()
         self._read_at = 0.0  # when the state was, s of the monotonic clock
         self._overdue = 0  # commands for a state that had been acted on
+        self._opened = False  # whether the driver has reached the robot
         self._make_interface()
 
     def _make_interface(self) -> None:
@@ -158,8 +159,9 @@ class RobotNode(Node):
     def run(self, stop: threading.Event) -> None:
         """The control loop, until `stop` is set."""
         period = self._lock_step_period if self._lock_step else self._real_time_period
+        self._driver.open()  # it may take its time, and an emergency stop must not wait for it
         with self._changed:
-            self._driver.open()
+            self._opened = True
             self._publish_mode()
             self._deadlines.begin(time.monotonic())
             try:
@@ -334,7 +336,8 @@ class RobotNode(Node):
     def _make(self, request: Request) -> str:
         """Make a request between two periods of the loop; returns why it is refused."""
         with self._changed:
-            refusal = request()
+            stops = request in (self._damp, self._estop)
+            refusal = request() if self._opened or stops else "the driver has not reached the robot yet"
             self._publish_mode()
             self._changed.notify()
         return refusal
@@ -371,7 +374,8 @@ class RobotNode(Node):
 
     def _estop(self) -> str:
         self._robot.supervisor.damp("emergency stop")
-        self._driver.damp()  # now, not at the end of the period
+        if self._opened:
+            self._driver.damp()  # now, not at the end of the period
         return ""
 
     def _restart(self, simulation: Simulation) -> str:

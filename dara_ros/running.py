@@ -53,7 +53,7 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
         the node could not go on; for the last two one line on stderr says why.
     """
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):  # HUP: the terminal is gone
         signal.signal(number, lambda *_: stop.set())
     sys.setswitchinterval(THREAD_SWITCH)
     try:

@@ -6,14 +6,18 @@ from .state import MotorCommand, RobotState
 
 
 class Driver(Protocol):
-    """Reaches a robot, real or simulated. Only `hardware.robot.Robot` calls it, behind the supervisor.
+    """Reaches a robot, real or simulated. Only `hardware.robot.Robot` writes to it, behind the supervisor.
+
+    No call but `open` and `close` may take longer than a fraction of a control period, whatever the robot
+    does: while one lasts nobody supervises. And a driver needs a watchdog of its own, which damps the motors
+    where `write` stays away: the process may hang (`hardware.unitree.low_level` has one).
 
     Third parties add a driver through the entry point group `dara_ros.drivers`: a callable that takes a
     RobotSpec and returns a Driver.
     """
 
     def open(self) -> None:
-        """Connect. Moves nothing."""
+        """Connect. Moves nothing, but for a robot that has to lie down before it gives its motors away."""
 
     def read(self) -> RobotState:
         """The newest state."""

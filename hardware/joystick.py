@@ -57,10 +57,15 @@ class Operator:
         """Take the state of all buttons; returns what they ask for: estop, stop, stand, sit.
 
         Raises:
-            UserError: there are fewer buttons than the joystick should have; it counts as silence.
+            UserError: there are fewer buttons than the joystick should have, the emergency stop not pressed
+                among them; no dead man's button is held then.
         """
         asked_for = {"estop": self._joystick.estop, "stop": self._joystick.deadman, **self._joystick.presses}
+        if len(buttons) > self._joystick.estop and buttons[self._joystick.estop]:
+            self._holds, self._down = False, set(self._joystick.presses)
+            return ["estop"]
         if len(buttons) <= max(asked_for.values()):
+            self._holds = False
             raise UserError(
                 f"joystick {self._joystick.name} has {len(buttons)} buttons but should have one number "
                 f"{max(asked_for.values())}; correct its YAML file or choose another"
@@ -68,8 +73,7 @@ class Operator:
         self._holds, self._heard = bool(buttons[self._joystick.deadman]), now
         down = {request for request, button in self._joystick.presses.items() if buttons[button]}
         pressed, self._down = sorted(down - self._down), down
-        estop = ["estop"] if buttons[self._joystick.estop] else []
-        return estop + ([] if self._holds else ["stop"]) + pressed
+        return ([] if self._holds else ["stop"]) + pressed
 
     def holds(self, now: float) -> bool:
         """Whether the dead man's button is held, by somebody who is still heard."""

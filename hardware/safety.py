@@ -74,18 +74,21 @@ class Supervisor:
         self._move = _Move(spec.sit_pose, spec.sit_pose, 0, spec.safety.sit_duration)
         self._wanted = self._target  # positions of the last command of this walk
         self._heard = 0  # its stamp, or that of the state in which the walk began
-        self._stamp: int | None = None  # of the last state since the motors were energised
+        self._stamp: int | None = None  # of the last state
         self._repeats = 0  # states in a row with that same stamp
+        self._stopped = ""  # what was wrong with the robot's clock then
         self._watch: Watch | None = None  # since the motors were energised
         self._timeout_ns = round(spec.safety.command_timeout * 1e9)
 
     # -- requests: each returns an empty string, or why it is refused -----------------------------------
 
     def stand(self) -> str:
-        """Stand up, from passive only."""
+        """Stand up, from passive only, and only where the robot's state is new: it begins where it lies."""
         if self.mode is not Mode.PASSIVE:
             return f"can stand up only from passive, not from {self.mode.value}"
-        self._stamp, self._repeats, self._watch = None, 0, None
+        if self._stopped:
+            return f"cannot stand up: {self._stopped}"
+        self._watch = None
         self._enter(Mode.STANDING_UP)
         return ""
 
@@ -188,14 +191,21 @@ class Supervisor:
 
     def _state_fault(self, state: RobotState) -> str:
         """Why the robot must be damped in `state`; empty where all is well."""
+        self._stopped = self._clock_fault(state.stamp)
         if self.mode not in ENERGISED:
             return "" if state.is_finite() else NOT_FINITE
+        before = self._watch.state if self._watch else state
         return (
-            fault(self.spec, state, self.mode is Mode.WALKING)
-            or limit_fault(self.spec, state)
-            or self._clock_fault(state.stamp)
+            fault(self.spec, state, self._stands(state.stamp))
+            or limit_fault(self.spec, before, state)
+            or self._stopped
             or self._motion_fault(state)
         )
+
+    def _stands(self, stamp: int) -> bool:
+        """Whether the base must be up: in a walk, and on legs that have come to rest after it."""
+        rests = self.mode is Mode.READY and self._move.progress(stamp) >= 1.0
+        return self.mode is Mode.WALKING or rests
 
     def _clock_fault(self, stamp: int) -> str:
         """A robot whose state stands still, or comes in leaps, is walked blindly.
@@ -205,9 +215,9 @@ class Supervisor:
         before, self._stamp = self._stamp, stamp
         if before is None:
             return ""
+        self._repeats = self._repeats + 1 if stamp == before else 0
         if stamp < before:
             return "the robot's clock went back"
-        self._repeats = self._repeats + 1 if stamp == before else 0
         silence = max(stamp - before, self._repeats * self.spec.period_ns)
         return f"no new state for {silence / 1e6:.0f} ms" if silence >= self._timeout_ns else ""
 
@@ -248,15 +258,22 @@ def fault(spec: RobotSpec, state: RobotState, walking: bool = True) -> str:
     return ""
 
 
-def limit_fault(spec: RobotSpec, state: RobotState) -> str:
-    """Why a joint's position must damp an energised robot; empty where it need not. No fall: see `fault`."""
+def limit_fault(spec: RobotSpec, before: RobotState, state: RobotState) -> str:
+    """Why a joint's position must damp an energised robot; empty where it need not. No fall: see `fault`.
+
+    Args:
+        before: the state one control period before `state`: a joint that has hit its stop is at rest again
+            when it is next looked at, but it has come there fast.
+    """
     positions, safety = state.joint_positions, spec.safety
     beyond = np.maximum(positions - spec.upper, spec.lower - positions)
     joint = int(np.argmax(beyond))
     if beyond[joint] > safety.max_target_change:
         name, angle = spec.joint_names[joint], positions[joint]
         return f"{name} says {angle:.2f} rad, far outside its limits; check its encoder"
-    outward = np.where(2.0 * positions > spec.lower + spec.upper, 1.0, -1.0) * state.joint_velocities
+    side = np.where(2.0 * positions > spec.lower + spec.upper, 1.0, -1.0)
+    covered = (positions - before.joint_positions) / spec.control_period
+    outward = np.maximum(side * state.joint_velocities, side * covered)
     hits = (beyond > -safety.limit_margin) & (outward > safety.limit_velocity)
     if hits.any():
         joint = int(np.argmax(hits))

@@ -24,13 +24,14 @@ class Watch:
         state: the one in which the motors are energised.
 
     Attributes:
+        state: the last one.
         missed: (12,) control periods in which each joint should have moved since it last did.
     """
 
     def __init__(self, spec: RobotSpec, state: RobotState) -> None:
         self._spec = spec
         self._timeout_ns = round(spec.safety.command_timeout * 1e9)
-        self._state = state
+        self.state = state
         self._target = state.joint_positions
         self._frozen = dict.fromkeys(SENSORS, 0)  # periods that moved targets but no reading
         self._rest = self._target, self._target  # where each joint rested last, and its target then
@@ -43,7 +44,7 @@ class Watch:
             target: (12,) rad, what the motors held in the period that ends with `state`.
         """
         problem = self._frozen_readings(state, target) or self._stuck_joint(state, target)
-        self._state, self._target = state, target
+        self.state, self._target = state, target
         return problem
 
     def _frozen_readings(self, state: RobotState, target: Array) -> str:
@@ -54,7 +55,7 @@ class Watch:
         """
         told_to_move = bool((target != self._target).any())
         for sensor, fields in SENSORS.items():
-            same = all((getattr(self._state, field) == getattr(state, field)).all() for field in fields)
+            same = all((getattr(self.state, field) == getattr(state, field)).all() for field in fields)
             self._frozen[sensor] = self._frozen[sensor] + told_to_move if same else 0
             frozen = self._frozen[sensor] * self._spec.period_ns
             if frozen >= self._timeout_ns:

@@ -123,17 +123,18 @@ class ModeWatch:
     def __init__(self, node: Any) -> None:
         self._services = _Services(node, deadline=math.inf)
         self._publisher, self._subscription = self._services.topics_of(CHECK_MODE.service)
-        self._asked = 0  # id of the last request
+        self._asked: set[int] = set()  # ids of our requests: an answer may come late
         self._ask_at = 0.0
 
     def mode(self) -> str:
         """Name of the robot's own mode, where an answer has come that names one; empty else."""
         now = time.monotonic()
         if now >= self._ask_at:
-            self._asked, self._ask_at = self._services.request(self._publisher, CHECK_MODE), now + ASK_AGAIN
+            self._asked.add(self._services.request(self._publisher, CHECK_MODE))
+            self._ask_at = now + ASK_AGAIN
         mode = ""
         while (answer := take(self._subscription)) is not None:
-            if answer.header.identity.id == self._asked and answer.header.status.code == 0:
+            if answer.header.identity.id in self._asked and answer.header.status.code == 0:
                 mode = _mode_in(answer.data) or ""
         return mode
 

@@ -38,7 +38,8 @@ def test_silence_is_a_release(operator: Operator) -> None:
 def test_the_emergency_stop_counts_for_as_long_as_it_is_pressed_and_comes_first(operator: Operator) -> None:
     for now in (0.0, 0.1):
         assert operator.hear(pressed(ESTOP, DEADMAN), now) == ["estop"]
-    assert operator.hear(pressed(ESTOP), 0.2) == ["estop", "stop"]
+    assert operator.hear(pressed(STAND, ESTOP), 0.2) == ["estop"]
+    assert operator.hear(pressed(STAND), 0.3) == ["stop"]  # pressed under the emergency stop: not asked for
 
 
 def test_stand_and_sit_count_when_they_go_down(operator: Operator) -> None:
@@ -57,13 +58,17 @@ def test_a_message_with_too_few_buttons_is_silence(operator: Operator) -> None:
         ) as error:
             operator.hear([0, 0, 0, 1], now)
         assert "\n" not in str(error.value)
-    assert not operator.holds(0.8)
+    assert not operator.holds(0.0)
+
+
+def test_the_emergency_stop_counts_on_a_joystick_with_too_few_buttons(operator: Operator) -> None:
+    assert operator.hear(pressed(ESTOP)[: ESTOP + 1], 0.0) == ["estop"]
 
 
 def test_functions_that_nobody_wants_need_no_button() -> None:
     operator = Operator(Joystick(name="small", deadman=0, estop=1))
     assert operator.hear([1, 0], 0.0) == []
-    assert operator.hear([0, 1], 0.1) == ["estop", "stop"]
+    assert operator.hear([0, 1], 0.1) == ["estop"]
 
 
 def test_the_shipped_joystick_loads() -> None:

@@ -421,8 +421,14 @@ def test_a_walking_robot_must_be_high_enough(bench: Bench) -> None:
     assert bench.supervisor.reason == "base lower than 0.12 m above the feet"
 
 
-@pytest.mark.parametrize("mode", [Mode.STANDING_UP, Mode.READY, Mode.SITTING_DOWN])
-def test_a_robot_that_does_not_walk_may_be_low(bench: Bench, mode: Mode) -> None:
+def test_a_robot_that_has_sunk_down_on_its_stand_is_damped(bench: Bench) -> None:
+    bench.bring_to(Mode.READY)
+    assert bench.step(joint_positions=bench.spec.sit_pose).mode is Mode.DAMPED
+    assert bench.supervisor.reason == "base lower than 0.12 m above the feet"
+
+
+@pytest.mark.parametrize("mode", [Mode.STANDING_UP, Mode.SITTING_DOWN])
+def test_a_robot_that_does_not_stand_may_be_low(bench: Bench, mode: Mode) -> None:
     bench.bring_to(mode)
     assert bench.step(joint_positions=bench.spec.sit_pose).mode is mode
 
@@ -465,9 +471,20 @@ def test_time_may_pass_or_go_back_while_passive(bench: Bench) -> None:
     for stamp in (10**12, 0):
         bench.state = replace(bench.state, stamp=stamp)
         assert bench.step().mode is Mode.PASSIVE
-    bench.state = replace(bench.state, stamp=10**12)
-    bench.supervisor.stand()
+    assert bench.supervisor.stand() == "cannot stand up: the robot's clock went back"
+    bench.step()
+    assert bench.supervisor.stand() == ""
     assert bench.step().mode is Mode.STANDING_UP
+
+
+def test_nobody_stands_up_on_an_old_state(bench: Bench) -> None:
+    old = bench.state
+    for _ in range(6):
+        bench.state = old
+        bench.step()
+    assert bench.supervisor.stand() == "cannot stand up: no new state for 100 ms"
+    bench.step()  # it is there again
+    assert bench.supervisor.stand() == ""
 
 
 # -- motion that does not fit the targets ---------------------------------------------------------------
@@ -585,10 +602,17 @@ def test_a_joint_that_runs_into_its_limit_damps(
     bench: Bench, mode: Mode, side: int, joint: int, name: str
 ) -> None:
     bench.bring_to(mode)
-    for inside, speed in ((0.03, 20.0), (0.01, 0.9), (-0.1, -20.0)):  # not there yet, slow, on its way back
+    for inside, speed in ((0.03, 20.0), (0.012, 0.9), (0.015, -20.0)):  # not there, slow, on its way back
         assert bench.step(bench.answer(), **at_limit(bench.spec, joint, side, inside, speed)).mode is mode
     assert bench.step(bench.answer(), **at_limit(bench.spec, joint, side, 0.01, 1.1)).mode is Mode.DAMPED
     assert bench.supervisor.reason == f"{name} runs into its limit at 1.1 rad/s"
+
+
+def test_a_joint_that_its_stop_has_brought_to_rest_came_too_fast(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    assert bench.step(bench.answer(), **at_limit(bench.spec, 0, 1, 0.06, 3.0)).mode is Mode.WALKING
+    assert bench.step(bench.answer(), **at_limit(bench.spec, 0, 1, 0.0, 0.0)).mode is Mode.DAMPED
+    assert bench.supervisor.reason == "FR_hip_joint runs into its limit at 3.0 rad/s"
 
 
 @pytest.mark.parametrize("mode", ENERGISED)

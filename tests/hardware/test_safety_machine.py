@@ -94,7 +94,7 @@ class AnySupervisor(RuleBasedStateMachine):
         if mode in ENERGISED:
             assert self.stood, "energised without anyone having asked to stand"
             assert fault(SPEC, state, walking=mode is Mode.WALKING) == ""
-            assert limit_fault(SPEC, state) == ""
+            assert limit_fault(SPEC, state, state) == ""
         self.count_frozen(state)
         self.latched = mode is Mode.DAMPED
         self.stood = self.stood and mode is not Mode.PASSIVE

@@ -182,7 +182,8 @@ def emulator() -> Iterator[UnitreeEmulator]:
 
 @pytest.fixture
 def robot(emulator: UnitreeEmulator, a1: RobotSpec) -> Iterator[Robot]:
-    """An A1 with its supervisor, its emulator in order."""
+    """An A1 with its supervisor; its own watchdog is not to be what damps it on a busy machine."""
+    emulator.set(watchdog=60.0)
     driver = UnitreeUdpDriver(patient(a1), emulator.address, local_port=0)
     driver.open()
     settle(emulator)
@@ -300,6 +301,7 @@ KILLED = """
 def test_when_the_driver_is_killed_the_robots_own_watchdog_damps(
     emulator: UnitreeEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    emulator.set(watchdog=1.0)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(emulator.address[1])]
     process = subprocess.Popen(command)

@@ -266,6 +266,7 @@ def test_when_the_driver_is_killed_the_robots_own_watchdog_damps(
     monkeypatch.setenv("ROS_DOMAIN_ID", str(free_domain_id()))  # where the dead one's publisher is remembered
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
     with UnitreeEmulator("go2", hung=True) as emulator:
+        emulator.set(watchdog=1.0)
         process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(KILLED)])
         try:
             emulator.wait_until(lambda s: s.motors == "servo", timeout=30.0)
