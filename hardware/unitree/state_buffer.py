@@ -48,11 +48,6 @@ class StateBuffer:
         self._newest, self._received = state, received
         self._accelerations.append(state.linear_acceleration)
 
-    @property
-    def empty(self) -> bool:
-        """Whether no state has come yet."""
-        return self._newest is None
-
     def take(self, now: int) -> RobotState:
         """The newest state; the one that was taken before where none has come in this control period.
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import rclpy
 from dara_ros.bench.paced import IdealRobot
 from dara_ros.errors import UserError
 from dara_ros.hardware.spec import RobotSpec
-from dara_ros.hardware.state import RobotState
+from dara_ros.hardware.state import MotorCommand, RobotState
 from dara_ros.network import LOCALHOST, middleware_environment
 from dara_ros.processes import free_domain_id
 from dara_ros.real_time import Deadlines, prepare
@@ -66,23 +67,64 @@ class StallingRobot(IdealRobot):
         return super().read()
 
 
-def test_the_loop_leaves_out_what_a_stall_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def ros(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A context on this machine alone."""
     for name, value in middleware_environment(LOCALHOST).items():
         monkeypatch.setenv(name, value)
     rclpy.init(domain_id=free_domain_id())
-    try:
-        stop = threading.Event()
-        node = RobotNode(lambda name, spec, world, seed: StallingRobot(spec, stop))
-        begin = time.monotonic()
-        node.run(stop)
-        periods = (time.monotonic() - begin) / PERIOD
-        _, figures = node._describe()
-        node.close()
-        node.destroy_node()
-    finally:
-        rclpy.try_shutdown()
+    yield
+    rclpy.try_shutdown()
+
+
+def test_the_loop_leaves_out_what_a_stall_cost(ros: None) -> None:
+    stop = threading.Event()
+    node = RobotNode(lambda name, spec, world, seed: StallingRobot(spec, stop))
+    begin = time.monotonic()
+    node.run(stop)
+    periods = (time.monotonic() - begin) / PERIOD
+    _, figures = node._describe()
+    node.close()
+    node.destroy_node()
     assert figures["overruns"] >= 5
     assert figures["ticks"] + figures["overruns"] <= periods + 1  # a burst would have made more
+
+
+class ConnectingRobot(IdealRobot):
+    """Connects when it may, and stops the loop after some periods."""
+
+    def __init__(self, spec: RobotSpec, stop: threading.Event) -> None:
+        super().__init__(spec)
+        self.may_connect = threading.Event()
+        self.stiff = False
+        self._stop = stop
+        self._writes = 0
+
+    def open(self) -> None:
+        self.may_connect.wait()
+
+    def write(self, command: MotorCommand) -> None:
+        super().write(command)
+        self.stiff |= command.kp > 0.0
+        self._writes += 1
+        if self._writes == 10:
+            self._stop.set()
+
+
+def test_an_emergency_stop_waits_for_no_driver_that_connects(ros: None) -> None:
+    stop = threading.Event()
+    node = RobotNode(lambda name, spec, world, seed: ConnectingRobot(spec, stop))
+    loop = threading.Thread(target=node.run, args=(stop,))
+    loop.start()
+    stand = node._robot.supervisor.stand
+    assert node._make(stand) == "the driver has not reached the robot yet"
+    assert node._make(node._estop) == ""  # it would block here
+    node._driver.may_connect.set()
+    loop.join()
+    _, figures = node._describe()
+    node.close()
+    node.destroy_node()
+    assert figures["mode"] == "damped" and not node._driver.stiff
 
 
 def refuse() -> None:

@@ -67,7 +67,7 @@ def test_killed_controller_leaves_a_damped_robot_and_all_stop_cleanly(nodes: Nod
     with pytest.raises(Refused, match="damped"):
         nodes.client.enable(True)
     assert stop(nodes, LOGGER, signal.SIGINT) == 0
-    assert stop(nodes, ROBOT, signal.SIGINT) == 0
+    assert stop(nodes, ROBOT, signal.SIGHUP) == 0  # the terminal is gone
     check_logs_and_file(nodes, tmp_path / "walk.h5", CONTROLLER)
 
 

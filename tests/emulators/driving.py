@@ -70,7 +70,7 @@ def run(robot: Robot, until: Callable[[], bool], patience: float = 15.0) -> None
 
 
 def stand(robot: Robot) -> None:
-    """Stand up."""
-    assert robot.supervisor.stand() == ""
+    """Stand up, as soon as the robot's states are new."""
+    run(robot, lambda: robot.supervisor.stand() == "")
     run(robot, lambda: robot.supervisor.mode in (Mode.READY, Mode.DAMPED))
     assert robot.supervisor.mode is Mode.READY, robot.supervisor.reason

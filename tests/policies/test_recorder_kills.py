@@ -16,7 +16,7 @@ from recording_process import record_for_ever
 from dara_ros.errors import UserError
 from dara_ros.policies.dataset import DataSet, recover
 
-KILLS = int(os.environ.get("DARA_KILLS", "30"))
+KILLS = int(os.environ.get("DARA_KILLS", "15"))
 
 
 def test_sigkill_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
