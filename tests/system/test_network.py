@@ -25,7 +25,7 @@ ROBOT_ADDRESS, STRANGER_ADDRESS = "10.77.0.1", "10.77.0.2"
 PATIENCE = 60.0  # s
 OURS = (VARIABLE, "FASTRTPS_", "FASTDDS_", "ROS_")
 
-# Waits for a node, and calls its ~/stop; one line of JSON: what that said, and all names that were seen.
+# Waits for a node, calls its ~/stop, waits for others; one line of JSON: what it said, and all names seen.
 STRANGER = """
 import json, sys, time
 import rclpy
@@ -36,10 +36,13 @@ client = node.create_client(Trigger, sys.argv[1] + "/stop")
 assert client.wait_for_service(float(sys.argv[2])), "no such service"
 future = client.call_async(Trigger.Request())
 rclpy.spin_until_future_complete(node, future, timeout_sec=float(sys.argv[2]))
-until = time.monotonic() + 1.0  # for others to be discovered too: they were there before
-while time.monotonic() < until:
+names, begin = [], time.monotonic()
+while True:  # a second at least: those that are not to be seen must have had their chance
     rclpy.spin_once(node, timeout_sec=0.1)
-names = [space.rstrip("/") + "/" + name for name, space in node.get_node_names_and_namespaces()]
+    names = [space.rstrip("/") + "/" + name for name, space in node.get_node_names_and_namespaces()]
+    waited = time.monotonic() - begin
+    if waited > float(sys.argv[2]) or (waited > 1.0 and set(sys.argv[3:]) <= set(names)):
+        break
 print(json.dumps({"said": future.result().message, "names": names}))
 """
 
@@ -95,10 +98,12 @@ def test_what_a_node_binds_to(said: dict[str, str], bound: set[str], tmp_path: P
     assert found == bound if not said else bound <= found
 
 
-def ask(environment: dict[str, str], name: str, *inside: str) -> dict[str, object]:
-    """What a stranger, stock ROS without any setting of ours, sees and hears of the node `name`."""
-    command = [*inside, sys.executable, "-c", STRANGER, name, str(PATIENCE)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE)
+def ask(
+    environment: dict[str, str], name: str, *inside: str, others: tuple[str, ...] = ()
+) -> dict[str, object]:
+    """What a stranger, stock ROS without any setting of ours, hears of the node `name`, and whom it sees."""
+    command = [*inside, sys.executable, "-c", STRANGER, name, str(PATIENCE), *others]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3 * PATIENCE)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -135,7 +140,7 @@ def test_a_strange_machine_sees_only_what_was_told_to_be_seen(
         logger(tmp_path / "inner", environment, *on_robot, "/inner"),
         logger(tmp_path / "outer", told, *on_robot, "/outer"),
     ):
-        here = ask(environment, "/inner/logger_node", *on_robot)
+        here = ask(environment, "/inner/logger_node", *on_robot, others=("/outer/logger_node",))
         there = ask(environment | {"ROS_STATIC_PEERS": ROBOT_ADDRESS}, "/outer/logger_node", *elsewhere)
     assert {"/inner/logger_node", "/outer/logger_node"} <= set(here["names"])
     assert "/outer/logger_node" in there["names"]
