@@ -194,7 +194,8 @@ class Supervisor:
         self._stopped = self._clock_fault(state.stamp)
         if self.mode not in ENERGISED:
             return "" if state.is_finite() else NOT_FINITE
-        before = self._watch.state if self._watch else state
+        # Only in a walk: a robot that is told to stand up may just have sunk onto its stops, limp.
+        before = self._watch.state if self._watch and self.mode is Mode.WALKING else state
         return (
             fault(self.spec, state, self._stands(state.stamp))
             or limit_fault(self.spec, before, state)
