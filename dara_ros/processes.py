@@ -11,6 +11,7 @@ the nodes in order. Should the parent die without doing so (SIGKILL), every node
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
@@ -34,6 +35,7 @@ Parameter = bool | int | float | str
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 ORPHAN_POLL = 0.5  # s between two looks at whether the parent still lives
 ORPHAN_GRACE = 10.0  # s that an orphan has to shut down by itself
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LAST_DOMAIN = 101  # above, DDS ports reach into Linux's ephemeral ones
 
 
@@ -178,11 +180,16 @@ def _still_running(nodes: list[NodeProcess], patience: float) -> list[NodeProces
 # -- in the node's process ----------------------------------------------------------------------------------
 
 
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends, by SIGKILL."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def end_with(parent: int) -> None:
     """Make this process end when `parent` does: SIGTERM, and SIGKILL where that does not help.
 
-    A thread looks at the parent's id. The kernel's PR_SET_PDEATHSIG would be one call, but fires already
-    when the THREAD that started the node ends, and a caller may well start nodes from a worker thread.
+    A thread looks at the parent's id: `die_with_parent` gives no time to damp motors, and a caller may well
+    start nodes from a worker thread that ends before them.
     """
 
     def watch() -> NoReturn:

@@ -6,7 +6,6 @@ their driver is open. A Go2 talks by itself: it is sent no command, and stays in
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import time
 
@@ -19,10 +18,11 @@ from .hardware.spec import RobotSpec, Sensors, load_robot
 from .hardware.state import RobotState, up_in_body
 from .hardware.unitree.go2_driver import COMMANDS, UnitreeGo2Listener
 from .hardware.unitree.low_level import SEND_PERIOD_NS
-from .hardware.unitree.udp_driver import UnitreeUdpDriver
+from .hardware.unitree.udp_driver import UnitreeUdpDriver, unitree_a1, unitree_go1
 from .network import middleware_environment
 
 PART = "robot"
+UDP_DRIVERS = {"a1": unitree_a1, "go1": unitree_go1}
 LISTEN = 1.0  # s
 ENOUGH, BARELY = 0.9, 0.5  # of the states that should come
 ENCODER = 0.05  # rad that a joint may stand beyond its limits
@@ -68,13 +68,9 @@ def _driver(spec: RobotSpec) -> UnitreeUdpDriver | UnitreeGo2Listener:
     if spec.name == "go2":
         os.environ |= middleware_environment()
         return UnitreeGo2Listener(spec)
-    entry = {e.name: e for e in importlib.metadata.entry_points(group="dara_ros.drivers")}.get(
-        f"unitree_{spec.name}"
-    )
-    driver = None if entry is None else entry.load()(spec)
-    if not isinstance(driver, UnitreeUdpDriver):
+    if spec.name not in UDP_DRIVERS:
         raise UserError(f"robot '{spec.name}' cannot be examined; examine an a1, go1 or go2")
-    return driver
+    return UDP_DRIVERS[spec.name](spec)
 
 
 def _rate(rate: float) -> Check:

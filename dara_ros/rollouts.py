@@ -6,11 +6,9 @@ that what is made of them depends on the seeds alone.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import multiprocessing
 import os
-import signal
 import traceback
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -25,12 +23,11 @@ from .errors import UserError
 from .hardware.spec import load_robot
 from .hardware.task import ACTION_SIZE, WalkingTask
 from .interrupts import interrupts_ignored
+from .processes import die_with_parent
 from .sim import EPISODE_STEPS
 
 if TYPE_CHECKING:  # the environment needs PyBullet, which `dara --help` does without
     from .sim.environment import WalkingEnv
-
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -179,7 +176,7 @@ def environment_class() -> type[WalkingEnv]:
 
 def _work(pipe: Connection, setup: Setup) -> None:
     """A process: walk every (number, seed) that comes through the pipe, until it is closed."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     try:
         env = environment_class()(setup.world, setup.robot)
         while True:

@@ -7,7 +7,7 @@ A recording gives the rows that the logger node would have written live: both he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -129,10 +129,10 @@ def _blocks(path: Path, prefix: str, listener: WalkListener, notes: list[str]) -
             else:
                 broken += 1
         if len(waiting) >= ROWS_AT_ONCE:
-            yield _rows(waiting)
+            yield Rows.of_transitions(waiting)
             waiting = []
     if waiting:
-        yield _rows(waiting)
+        yield Rows.of_transitions(waiting)
     counts = {
         "control periods of which a message is missing": listener.builder.lost,
         "control periods whose command came late": listener.builder.late,
@@ -142,18 +142,6 @@ def _blocks(path: Path, prefix: str, listener: WalkListener, notes: list[str]) -
     }
     notes += [f"{path}: left out {count} {what}" for what, count in counts.items() if count]
     notes.append(f"{path}: infos/receive_time is when it was recorded")
-
-
-def _rows(transitions: Sequence[Transition]) -> Rows:
-    return Rows(
-        np.array([t.observation for t in transitions], np.float32),
-        np.array([t.action for t in transitions], np.float32),
-        np.array([t.reward for t in transitions], np.float32),
-        np.array([t.next_observation for t in transitions], np.float32),
-        np.array([t.terminal for t in transitions], bool),
-        np.array([t.timeout for t in transitions], bool),
-        {name: np.array([t.infos[name] for t in transitions]) for name in transitions[0].infos},
-    )
 
 
 def _is_finite(transition: Transition) -> bool:

@@ -8,7 +8,6 @@ Every reader gives a :class:`Reading`, every writer takes its header and blocks:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +17,9 @@ import numpy as np
 
 from ..errors import UserError
 from .dataset import DataSet
-from .dataset_format import FLAG_COLUMNS, FLOAT_COLUMNS, DataSetInfo
+from .dataset_format import FLAG_COLUMNS, FLOAT_COLUMNS, DataSetInfo, Transition
 from .dataset_writer import DataSetWriter
+from .whole_files import replaced_when_whole
 
 BLOCK_ROWS = 8192
 NO_ROBOT = "none"  # of data without a robot: no controller takes a policy that was trained on it
@@ -54,6 +54,19 @@ class Rows:
         """From what `columns` gives."""
         core = {name: values for name, values in columns.items() if not name.startswith("infos/")}
         return Rows(**core, infos={n.removeprefix("infos/"): v for n, v in columns.items() if n not in core})
+
+    @staticmethod
+    def of_transitions(transitions: Sequence[Transition]) -> Rows:
+        """One row each; there is at least one, and all have the same infos."""
+        return Rows(
+            np.array([t.observation for t in transitions], np.float32),
+            np.array([t.action for t in transitions], np.float32),
+            np.array([t.reward for t in transitions], np.float32),
+            np.array([t.next_observation for t in transitions], np.float32),
+            np.array([t.terminal for t in transitions], bool),
+            np.array([t.timeout for t in transitions], bool),
+            {name: np.array([t.infos[name] for t in transitions]) for name in transitions[0].infos},
+        )
 
     @staticmethod
     def joined(parts: Sequence[Rows]) -> Rows:
@@ -192,11 +205,6 @@ def write_dara(path: Path, info: DataSetInfo, blocks: Iterable[Rows]) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with DataSetWriter(temporary, info, overwrite=True) as writer:
-            for rows in blocks:
-                writer.extend(**vars(rows))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced_when_whole(path) as to, DataSetWriter(to, info, overwrite=True) as writer:
+        for rows in blocks:
+            writer.extend(**vars(rows))

@@ -7,7 +7,6 @@ and flag are what counts, and its own state stands for s'.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from .conversion import BLOCK_ROWS, Reading, Rows, check_finite, robotless_info
 from .dataset_format import DataSetInfo, info_from_attributes, info_to_attributes
 from .dataset_layout import CHUNK_ROWS
 from .dataset_open import damage_named, open_file, plain_dataset
+from .whole_files import replaced_when_whole
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 KNOWN = (*REQUIRED, "next_observations", "timeouts")
@@ -94,18 +94,14 @@ def write_d4rl(path: Path, info: DataSetInfo, blocks: Iterable[Rows]) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    temporary = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(temporary, "w") as file:
+        with replaced_when_whole(path) as to, h5py.File(to, "w") as file:
             file.create_group(HEADER).attrs.update(info_to_attributes(info))
             for rows in blocks:
                 _append(file, rows)
-        os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error}): check the folder, free some space") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _append(file: h5py.File, rows: Rows) -> None:

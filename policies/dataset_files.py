@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from .dataset_format import (
 from .dataset_layout import COMPACT
 from .dataset_open import damage_named, open_file, plain_dataset
 from .dataset_writer import DataSetWriter
+from .whole_files import replaced_when_whole
 
 SUFFIXES = (".h5", ".hdf5")  # of the files that count in a folder
 COPY_ROWS = 65536  # at a time: about 50 MB at S=55
@@ -249,7 +249,6 @@ def recover(
     destination = Path(destination)
     if destination.exists():
         raise UserError(f"{destination}: exists already: choose another name for what is recovered")
-    temporary = destination.with_name(destination.name + ".part")
     refused: list[str] = []
     with contextlib.ExitStack() as resources:
         files = []
@@ -266,9 +265,8 @@ def recover(
             raise UserError(refused[0])
         for file in files[1:]:
             check_same_data_set(files[0], file)
-        resources.callback(temporary.unlink, missing_ok=True)
-        rows = _copy_rows(files, temporary, compress)
-        os.replace(temporary, destination)
+        with replaced_when_whole(destination) as to:
+            rows = _copy_rows(files, to, compress)
     return Recovery(rows, sum(file.rows for file in files) - rows, refused)
 
 

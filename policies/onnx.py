@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from onnx import numpy_helper
 
 from ..errors import UserError
 from .runtime import Policy, PolicyMetadata, open_session
+from .whole_files import replaced_when_whole
 
 TOLERANCE = 1e-5  # largest difference between torch and onnxruntime, in units of action
 GOLDEN_PAIRS = 8
@@ -57,9 +57,8 @@ def export_policy(
     module = copy.deepcopy(module).cpu().eval()
     model = _to_onnx(module, observations[:2])
     _check_weights(model, path)
-    temporary = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with replaced_when_whole(path) as temporary:
         onnx.save(model, temporary)
         report = _compare(module, temporary, observations)
         golden = _golden(module, observations)
@@ -71,9 +70,6 @@ def export_policy(
         onnx.helper.set_model_props(model, pairs.to_properties())
         onnx.save(model, temporary)
         Policy.load(temporary)  # what a robot will do with it
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return report
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,13 @@ from typing import Any
 import torch
 
 from ..errors import UserError
+from .whole_files import replaced_when_whole
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in its place in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Have `write` make the file at `path`; see `replaced_when_whole`."""
+    with replaced_when_whole(path) as to:
+        write(to)
 
 
 def write_json(path: Path, value: Any) -> None:

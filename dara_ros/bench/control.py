@@ -8,11 +8,9 @@ answers every state; then the loop also goes on while the sleep is measured.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -27,14 +25,13 @@ from dara_ros.bench import machine, paced
 from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import ROBOTS
 from dara_ros.network import LOCALHOST, middleware_environment
-from dara_ros.processes import Parameter, Processes, free_domain_id
+from dara_ros.processes import Parameter, Processes, die_with_parent, free_domain_id
 from dara_ros.session import CONTROLLER, ROBOT, RobotClient
 
 RATES = (50, 200, 500)
 IDLE, BUSY = "idle", "busy"
 PLAIN, REAL_TIME = "plain", "real_time"
 SLICE = 2.0  # s of each turn
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def measure(rate: int, load: str, measures: str, seconds: float, walking: bool) -> dict[str, Any]:
@@ -100,17 +97,13 @@ def _process(command: list[str], domain: int) -> Iterator[subprocess.Popen[str]]
     environment = os.environ | middleware_environment(LOCALHOST) | {"ROS_DOMAIN_ID": str(domain)}
     pipe = subprocess.PIPE
     process = subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, text=True, env=environment, preexec_fn=_die_with_parent
+        command, stdin=pipe, stdout=pipe, text=True, env=environment, preexec_fn=die_with_parent
     )
     try:
         yield process
     finally:
         process.kill()
         process.wait()
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _line(process: subprocess.Popen[str]) -> str:

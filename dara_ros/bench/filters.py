@@ -22,6 +22,7 @@ from ..action_sources import action_source
 from ..hardware.state import JointCommand, RobotState
 from ..hardware.task import ACTION_SIZE
 from ..parsing import SentCommand
+from ..policies.conversion import Rows
 from ..policies.dataset_format import Transition
 from ..policies.dataset_layout import LIBRARY_FORMAT
 from ..sim.environment import WalkingEnv
@@ -68,20 +69,6 @@ def transitions(env: WalkingEnv, periods: list[Period]) -> list[Transition]:
         builder.add_sent(sent)
         rows += [step.transition for step in builder.take()]
     return rows
-
-
-def columns_of(rows: list[Transition]) -> dict[str, np.ndarray]:
-    """As a file holds them."""
-    infos = {f"infos/{name}": np.array([row.infos[name] for row in rows]) for name in rows[0].infos}
-    return {
-        "observations": np.array([row.observation for row in rows], np.float32),
-        "actions": np.array([row.action for row in rows], np.float32),
-        "rewards": np.array([row.reward for row in rows], np.float32),
-        "next_observations": np.array([row.next_observation for row in rows], np.float32),
-        "terminals": np.array([row.terminal for row in rows]),
-        "timeouts": np.array([row.timeout for row in rows]),
-        **infos,
-    }
 
 
 def write_hdf5(path: Path, columns: dict[str, np.ndarray], chunk: int, every: int, filters: Any) -> float:
@@ -146,7 +133,7 @@ def measure(folder: Path) -> dict[str, Any]:
     """All of it."""
     env = WalkingEnv("obstructive")
     periods = list(walked(env, ROWS))
-    columns = columns_of(transitions(env, periods))
+    columns = Rows.of_transitions(transitions(env, periods)).columns()
     rows = len(columns["rewards"])
     figures: dict[str, Any] = {"rows": rows, "fsync_ms": fsync_ms(folder / "synchronised"), "hdf5": []}
     for every in (LIVE, BLOCK):

@@ -17,7 +17,7 @@ from ...errors import UserError
 from ..spec import RobotSpec
 from .go2_wire import decode_state, encode_command, motor_numbers
 from .low_level import LowLevelDriver
-from .sport_mode import PATIENCE_VARIABLE, ModeWatch, Rest, leave_sport_mode, own_mode, polled, take
+from .sport_mode import PATIENCE_VARIABLE, POLL, ModeWatch, Rest, leave_sport_mode, own_mode, polled, take
 from .wire import BadPacket, LowCommand, LowState
 
 COMMANDS, STATES = "/lowcmd", "/lowstate"
@@ -26,7 +26,6 @@ DISCOVERY = 10.0  # s until the robot is found, which can take 6.5
 LISTENING = 2.0  # s in which every other publisher of commands should be found
 LOOK_AROUND = 10  # periods of 2 ms between two looks at who else may command the robot
 PATIENCE = 20.0  # s to lie down and leave sport mode
-POLL = 0.005  # s
 
 
 class UnitreeGo2Driver(LowLevelDriver):

@@ -123,14 +123,15 @@ class ModeWatch:
     def __init__(self, node: Any) -> None:
         self._services = _Services(node, deadline=math.inf)
         self._publisher, self._subscription = self._services.topics_of(CHECK_MODE.service)
-        self._asked: set[int] = set()  # ids of our requests: an answer may come late
+        self._asked = range(0)  # ids of our requests: an answer may come late
         self._ask_at = 0.0
 
     def mode(self) -> str:
         """Name of the robot's own mode, where an answer has come that names one; empty else."""
         now = time.monotonic()
         if now >= self._ask_at:
-            self._asked.add(self._services.request(self._publisher, CHECK_MODE))
+            newest = self._services.request(self._publisher, CHECK_MODE)  # ids are consecutive
+            self._asked = range(self._asked.start or newest, newest + 1)
             self._ask_at = now + ASK_AGAIN
         mode = ""
         while (answer := take(self._subscription)) is not None:
