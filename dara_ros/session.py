@@ -157,9 +157,21 @@ class RobotClient:
         self._wait(arrived, timeout, lambda: f"the robot is not {' or '.join(m.value for m in modes)}")
         return self._modes[-1]
 
-    def stand(self) -> None:
-        """Begin to stand up; wait_for_mode(Mode.READY) waits for its end."""
-        self.trigger(ROBOT, "stand")
+    def stand(self, patience: float = 5.0) -> None:
+        """Begin to stand up; wait_for_mode(Mode.READY) waits for its end.
+
+        Args:
+            patience: s in which a passive robot that refuses is asked again: it may still be sinking down.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                self.trigger(ROBOT, "stand")
+                return
+            except Refused:
+                if self.mode is not Mode.PASSIVE or time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL)
 
     def sit(self) -> None:
         """Begin to sit down."""

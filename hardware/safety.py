@@ -77,17 +77,23 @@ class Supervisor:
         self._stamp: int | None = None  # of the last state
         self._repeats = 0  # states in a row with that same stamp
         self._stopped = ""  # what was wrong with the robot's clock then
+        self._unrest = ""  # which joint moved then, and how fast
         self._watch: Watch | None = None  # since the motors were energised
         self._timeout_ns = round(spec.safety.command_timeout * 1e9)
 
     # -- requests: each returns an empty string, or why it is refused -----------------------------------
 
     def stand(self) -> str:
-        """Stand up, from passive only, and only where the robot's state is new: it begins where it lies."""
+        """Stand up, from passive only: it begins where the robot lies, so its state must be new and at rest.
+
+        A robot that still sinks would be caught in mid-fall, with joints that run into their limits.
+        """
         if self.mode is not Mode.PASSIVE:
             return f"can stand up only from passive, not from {self.mode.value}"
         if self._stopped:
             return f"cannot stand up: {self._stopped}"
+        if self._unrest:
+            return f"cannot stand up: {self._unrest}; wait until the robot rests"
         self._watch = None
         self._enter(Mode.STANDING_UP)
         return ""
@@ -192,6 +198,7 @@ class Supervisor:
     def _state_fault(self, state: RobotState) -> str:
         """Why the robot must be damped in `state`; empty where all is well."""
         self._stopped = self._clock_fault(state.stamp)
+        self._unrest = unrest(self.spec, state)
         if self.mode not in ENERGISED:
             return "" if state.is_finite() else NOT_FINITE
         # Only in a walk: a robot that is told to stand up may just have sunk onto its stops, limp.
@@ -257,6 +264,14 @@ def fault(spec: RobotSpec, state: RobotState, walking: bool = True) -> str:
             joint = int(np.argmax(beyond))
             return f"{what} of {spec.joint_names[joint]} beyond the spec ({value[joint]:.1f})"
     return ""
+
+
+def unrest(spec: RobotSpec, state: RobotState) -> str:
+    """Which joint moves too fast for a robot that lies still, one phrase; empty where none does."""
+    joint = int(np.argmax(np.abs(state.joint_velocities)))
+    speed = abs(state.joint_velocities[joint])
+    resting = speed <= spec.safety.limit_velocity
+    return "" if resting else f"{spec.joint_names[joint]} still moves at {speed:.1f} rad/s"
 
 
 def limit_fault(spec: RobotSpec, before: RobotState, state: RobotState) -> str:

@@ -90,7 +90,8 @@ class Safety(Model):
     """The supervisor's limits. tilt rad, height m, times in s, max_target_change rad per control period.
 
     A joint that does not move although its target did, by stuck_change (rad), sticks after stuck_time. One
-    closer than limit_margin (rad) to a limit must not move towards it faster than limit_velocity (rad/s).
+    closer than limit_margin (rad) to a limit must not move towards it faster than limit_velocity (rad/s),
+    and a robot of which a joint is faster than that may not stand up yet.
     """
 
     tilt: float = Field(gt=0, lt=np.pi)

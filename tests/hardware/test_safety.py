@@ -487,6 +487,19 @@ def test_nobody_stands_up_on_an_old_state(bench: Bench) -> None:
     assert bench.supervisor.stand() == ""
 
 
+@pytest.mark.parametrize("speed", [2.6, -2.6])
+def test_nobody_stands_up_before_the_robot_rests(bench: Bench, speed: float) -> None:
+    velocities = np.where(np.arange(12) == 11, speed, 0.0)
+    bench.step(joint_velocities=velocities)
+    refusal = bench.supervisor.stand()
+    assert (
+        refusal
+        == f"cannot stand up: RL_calf_joint still moves at {abs(speed)} rad/s; wait until the robot rests"
+    )
+    assert bench.step().mode is Mode.PASSIVE
+    assert bench.supervisor.stand() == ""
+
+
 # -- motion that does not fit the targets ---------------------------------------------------------------
 
 

@@ -110,6 +110,23 @@ def test_leg_odometry_follows_a_body_that_moves_over_its_feet(simulate: Simulate
     assert np.std(error) < 0.35 * np.std(speed)
 
 
+def test_whoever_may_stand_up_while_it_sinks_does_not_run_into_a_limit(simulate: Simulate) -> None:
+    driver = simulate()
+    refused = 0
+    for periods in range(50):
+        driver.restart(0)
+        robot = Robot(driver.spec, driver)
+        for _ in range(periods):
+            robot.tick(driver.read(), None)
+        if robot.supervisor.stand():
+            refused += 1
+            continue
+        for _ in range(60):
+            robot.tick(driver.read(), None)
+        assert robot.supervisor.mode is Mode.READY, (periods, robot.supervisor.reason)
+    assert 10 < refused < 40
+
+
 def test_it_stands_up_walks_stops_sits_and_stands_again(simulate: Simulate) -> None:
     driver = simulate()
     robot, task = Robot(driver.spec, driver), WalkingTask(driver.spec)
@@ -129,7 +146,7 @@ def test_it_stands_up_walks_stops_sits_and_stands_again(simulate: Simulate) -> N
         robot.tick(driver.read(), task.command(walk, driver.read(), np.zeros(12)))
     for request, periods, mode, low, high in (
         (lambda: robot.supervisor.enable(False), 50, Mode.READY, 0.23, 0.3),
-        (robot.supervisor.sit, 90, Mode.PASSIVE, 0.0, 0.12),
+        (robot.supervisor.sit, 150, Mode.PASSIVE, 0.0, 0.12),
         (robot.supervisor.stand, 60, Mode.READY, 0.23, 0.3),
     ):
         assert request() == ""
