@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import rclpy
@@ -15,13 +15,18 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from . import real_time
+from . import output, real_time
 from .errors import UserError
 from .network import middleware_environment
 from .parameters import Parameter
 
 # Python lets a thread that computes keep the others waiting for 5 ms by default: a quarter of a period.
 THREAD_SWITCH = 0.0001  # s
+
+# Files in ~/.ros/log would be written by whoever logs, however long the disk takes; see `output`.
+NO_LOG_FILES = ("--ros-args", "--disable-external-lib-logs", "--")
+
+MENDABLE = (UserError, InvalidParameterTypeException, InvalidParameterValueException)
 
 # Of a node with deadlines; see `real_time.prepare`.
 REAL_TIME_PARAMETERS = (
@@ -52,19 +57,30 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
         0 after a signal, 2 where the user can mend it (a wrong parameter, no robot at the other end), 1 where
         the node could not go on; for the last two one line on stderr says why.
     """
+    with output.never_waited_for():
+        errors = _run(make, sys.argv if args is None else args)
+    for error in errors:
+        kind = "" if isinstance(error, MENDABLE) else f"{type(error).__name__}: "
+        print(f"{name}: {kind}{' '.join(str(error).split())}", file=sys.stderr)
+    if not errors:
+        return 0
+    return 2 if isinstance(errors[0], MENDABLE) else 1
+
+
+def _run(make: Callable[[], Any], args: Sequence[str]) -> list[Exception]:
+    """What went wrong, the first thing first."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):  # HUP: the terminal is gone
         signal.signal(number, lambda *_: stop.set())
     sys.setswitchinterval(THREAD_SWITCH)
     try:
         os.environ.update(middleware_environment(middleware=rclpy.get_rmw_implementation_identifier()))
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=[*NO_LOG_FILES, *args], signal_handler_options=SignalHandlerOptions.NO)
         node = make()
         _prepare(node)
-    except (UserError, InvalidParameterTypeException, InvalidParameterValueException) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+    except MENDABLE as error:
         rclpy.try_shutdown()
-        return 2
+        return [error]
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     errors: list[Exception] = []
@@ -84,12 +100,7 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
         errors.append(error)
     node.destroy_node()
     rclpy.try_shutdown()
-    for problem in errors:
-        kind = "" if isinstance(problem, UserError) else f"{type(problem).__name__}: "
-        print(f"{name}: {kind}{' '.join(str(problem).split())}", file=sys.stderr)
-    if not errors:
-        return 0
-    return 2 if isinstance(errors[0], UserError) else 1
+    return errors
 
 
 def _prepare(node: Node) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -73,6 +75,13 @@ class Nodes:
 
     def log(self, node: str) -> str:
         return (self.processes.logs / f"{node}.log").read_text()
+
+    def wait_for_log(self, node: str, line: str) -> None:
+        """Wait until a node's log matches the regular expression: it comes by another way than messages."""
+        deadline = time.monotonic() + 10.0
+        while not re.search(line, self.log(node)):
+            assert time.monotonic() < deadline, self.log(node)
+            time.sleep(0.01)
 
     def engage(self, policy: str | Path, **parameters: Parameter) -> None:
         """Give the controller a policy and let it answer."""

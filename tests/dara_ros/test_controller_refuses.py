@@ -117,7 +117,7 @@ def test_logger_says_which_topics_nobody_publishes(nodes: Nodes, tmp_path: Path)
     nodes.client.trigger(LOGGER, "stop")
     # The controller is there, the robot is not.
     line = "no rows while nobody publishes joint_states, imu/data, foot_contacts, odom\n"
-    assert line in nodes.log(LOGGER)
+    nodes.wait_for_log(LOGGER, line)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_commands_for_other_joints_end_the_walk_damped(
     wait_until(lambda: standing.client.mode is Mode.DAMPED, lambda: publisher.publish(message))
     standing.client.set_parameters(ROBOT, {"answer_timeout": 5.0})
     assert figure(standing, "refused") > refused
-    assert "damped: no command for 100 ms" in standing.log(ROBOT)
+    standing.wait_for_log(ROBOT, "damped: no command for 100 ms")
 
 
 def test_without_a_robot_node_there_is_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:

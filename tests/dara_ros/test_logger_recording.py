@@ -88,10 +88,10 @@ def test_a_folder_that_vanishes_and_returns(nodes: Nodes, tmp_path: Path) -> Non
     walk(nodes, 1)
     gone = "the folder is gone"
     wait_for(nodes.client, lambda figures: figures["waiting"] == str(STEPS) and gone in figures["problem"])
-    assert "rows wait in memory" in nodes.log(LOGGER)
+    nodes.wait_for_log(LOGGER, "rows wait in memory")
     elsewhere.rename(folder)
     wait_for(nodes.client, lambda figures: (figures["waiting"], figures["problem"]) == ("0", ""))
-    assert "writing again, into" in nodes.log(LOGGER)
+    nodes.wait_for_log(LOGGER, "writing again, into")
     nodes.client.trigger(LOGGER, "stop")
     assert walks_in(folder / "walk.h5", folder / "walk_0001.h5") == [STEPS, STEPS]
 

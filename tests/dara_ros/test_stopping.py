@@ -63,7 +63,7 @@ def test_killed_controller_leaves_a_damped_robot_and_all_stop_cleanly(nodes: Nod
     stop(nodes, CONTROLLER, signal.SIGKILL)
     nodes.client.wait_for_mode(Mode.DAMPED, timeout=20.0)
     # Where the robot holds its last target for a second it may fall before.
-    assert re.search("damped: (no command for|tilt beyond|base lower)", nodes.log(ROBOT))
+    nodes.wait_for_log(ROBOT, "damped: (no command for|tilt beyond|base lower)")
     with pytest.raises(Refused, match="damped"):
         nodes.client.enable(True)
     assert stop(nodes, LOGGER, signal.SIGINT) == 0
@@ -74,7 +74,7 @@ def test_killed_controller_leaves_a_damped_robot_and_all_stop_cleanly(nodes: Nod
 def test_signals_and_the_emergency_stop_while_walking(nodes: Nodes, tmp_path: Path) -> None:
     nodes.client.estop()
     nodes.client.wait_for_mode(Mode.DAMPED, timeout=5.0)
-    assert "emergency stop" in nodes.log(ROBOT)
+    nodes.wait_for_log(ROBOT, "emergency stop")
     nodes.client.reset()
     nodes.client.wait_for_mode(Mode.PASSIVE, timeout=5.0)
     nodes.client.restart(1)

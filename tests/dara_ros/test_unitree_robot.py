@@ -77,7 +77,7 @@ def test_stands_walks_and_is_damped_by_the_emergency_stop(nodes: Nodes, emulator
     nodes.client.estop()
     assert emulator.wait_until(lambda s: s.motors == "damped").by == "command"
     assert nodes.client.wait_for_mode(Mode.DAMPED, timeout=5.0) is Mode.DAMPED
-    assert "emergency stop" in nodes.log(ROBOT)
+    nodes.wait_for_log(ROBOT, "emergency stop")
     robot = nodes.processes.nodes.pop(ROBOT).process
     robot.send_signal(signal.SIGINT)
     assert robot.wait(timeout=20.0) == 0

@@ -154,6 +154,7 @@ class Rig:
         self.sent: list[SentCommand] = []
         self._states, self._stamp = 0, 0  # that were heard, and the last one's
         self._policy = ""  # that the controller answers with
+        self._told = 0  # reasons that robot nodes before this one gave
         self._stopped: list[str] = []  # nodes
 
     def __enter__(self) -> Rig:
@@ -188,6 +189,7 @@ class Rig:
         self.processes.start(CONTROLLER, common)
         node = self.client.node
         self.modes.clear()
+        self._told += len(self._reasons())
         self._policy = ""
         node.create_subscription(String, f"{ROBOT}/state", self._on_mode, LATCHED)
         node.create_subscription(JointState, parsing.SENT_COMMANDS, self._on_sent, qos.COMMAND)
@@ -235,7 +237,15 @@ class Rig:
 
     def reason(self) -> str:
         """Why the robot was damped the last time, as the robot node's log says it."""
-        return re.findall(r"\]: damped: (.*)", (self._logs / f"{ROBOT}.log").read_text())[-1]
+        dampings = self.modes.count(Mode.DAMPED)
+        wait_for(lambda: len(self._reasons()) >= dampings, "the robot node does not say why it is damped")
+        return self._reasons()[-1]
+
+    def _reasons(self) -> list[str]:
+        """All of this robot node."""
+        log = self._logs / f"{ROBOT}.log"
+        said = re.findall(r"\]: damped: (.*)\n", log.read_text()) if log.exists() else []
+        return said[self._told :]
 
     def _on_mode(self, message: String) -> None:
         self.modes.append(Mode(message.data))
