@@ -25,7 +25,7 @@ class Watch:
 
     Attributes:
         state: the last one.
-        missed: (12,) control periods in which each joint should have moved since it last did.
+        missed: (12,) control periods that each joint has rested since its target went elsewhere.
     """
 
     def __init__(self, spec: RobotSpec, state: RobotState) -> None:
@@ -63,7 +63,7 @@ class Watch:
         return ""
 
     def _stuck_joint(self, state: RobotState, target: Array) -> str:
-        """A joint that rests while its target goes elsewhere, and there stays or comes back again and again.
+        """A joint that rests although its target went elsewhere, whether or not the target came back since.
 
         The target is compared with what it was when the joint came to rest, not with the joint: one that
         bears the robot's weight rests beside its target, and that is no fault.
@@ -71,9 +71,11 @@ class Watch:
         safety, (position, aim) = self._spec.safety, self._rest
         resting = np.abs(state.joint_positions - position) <= STILL
         resting &= np.abs(state.joint_velocities) <= SLOW
-        self._rest = np.where(resting, position, state.joint_positions), np.where(resting, aim, target)
-        missed = self.missed + (np.abs(target - aim) > safety.stuck_change)
-        self.missed = np.where(resting, missed, 0)
+        ignores = (self.missed > 0) | (np.abs(target - aim) > safety.stuck_change)
+        self.missed = np.where(resting, self.missed + ignores, 0)
+        # It has to move from where it is when its target goes: before, it may have crept away from its rest.
+        stays = resting & (self.missed != 1)
+        self._rest = np.where(stays, position, state.joint_positions), np.where(resting, aim, target)
         joint = int(np.argmax(self.missed))
         stuck = int(self.missed[joint]) * self._spec.period_ns
         if stuck < round(safety.stuck_time * 1e9):

@@ -34,6 +34,7 @@ from dara_ros.sim.world import World, load_world
 PERIOD = 0.002  # s
 WATCHDOG = 0.1  # s without a valid command
 DAMPING = 3.0  # N m s/rad
+FRICTION = 0.3  # N m s/rad of gears whose motor is off: legs that hang come to rest
 STEADIEST = 1.5  # N m s/rad; a motor damps at 10 kHz, but at our 500 Hz more would shake a leg that rests
 SPOILT, STUCK = 0, 2  # joints that faults are about: hip and calf of the front right leg
 LIES_STILL = 500  # periods until a robot without motors has come to rest, as one does that is switched on
@@ -257,7 +258,7 @@ class Body(PyBulletDriver):
     def move(self, command: MotorCommand, measure: bool) -> None:
         """Move for one period; what nobody reads need not be measured."""
         if not command.kp:
-            command = replace(command, kd=min(command.kd, STEADIEST))
+            command = replace(command, kd=min(max(command.kd, FRICTION), STEADIEST))
         if measure:
             self.write(command)
         else:

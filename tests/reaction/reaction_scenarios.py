@@ -11,6 +11,7 @@ from enum import Enum
 from functools import partial
 from math import inf, nan
 
+import numpy as np
 from emulators.unitree import Status
 from reaction_faults import (
     clock_goes_back,
@@ -211,18 +212,12 @@ def command_timeout(spec: RobotSpec) -> float:
 
 
 def stuck_time(spec: RobotSpec) -> float:
-    """Until the trot has wanted the joint elsewhere for that time, where it sticks at the worst moment."""
-    periods = round(spec.gait.period / spec.control_period)
-    targets = [trot(spec, period / periods, 0.0)[STUCK] for period in range(periods)]
-    needed = round(spec.safety.stuck_time / spec.control_period)
-    worst = 0
-    for begun in range(periods):
-        missed = period = 0
-        while missed < needed:
-            period += 1
-            missed += abs(targets[(begun + period) % periods] - targets[begun]) > spec.safety.stuck_change
-        worst = max(worst, period)
-    return (1 + worst) * spec.control_period  # one until a state shows the joint at rest
+    """Since the trot has wanted the joint elsewhere, where it sticks at the worst moment."""
+    periods, change = round(spec.gait.period / spec.control_period), spec.safety.stuck_change
+    targets = np.array([trot(spec, period / periods, 0.0)[STUCK] for period in range(periods)])
+    away = np.abs(targets - targets[:, None]) > change  # [target when it sticks, target later]
+    worst = max(int(np.argmax(np.roll(row, -begun))) for row in away for begun in range(1, 1 + periods))
+    return (1 + worst) * spec.control_period + spec.safety.stuck_time
 
 
 def watchdog(spec: RobotSpec) -> float:
