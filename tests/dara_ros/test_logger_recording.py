@@ -44,6 +44,16 @@ def wait_for(client: RobotClient, found: Callable[[dict[str, str]], bool]) -> di
     return figures
 
 
+def walk_until_recorded(nodes: Nodes, client: RobotClient) -> dict[str, str]:
+    """Walk until a logger that was just started has found everybody; its figures."""
+    for _ in range(30):
+        walk(nodes, 0)
+        figures = client.diagnostics(LOGGER, newer=True, timeout=30.0)
+        if int(figures["rows"]) > 0:
+            return figures
+    raise AssertionError(figures)
+
+
 def rows_from(before: int) -> Callable[[dict[str, str]], bool]:
     """Whether all rows of one more walk have come."""
     return lambda figures: int(figures["rows"]) == before + STEPS
@@ -109,8 +119,7 @@ def test_sigkill_of_the_node(tmp_path: Path, mild_policy: Path) -> None:
                 out = {"out": str(folder / "walk.h5"), "roll_minutes": 0.002, "start": True}
                 logger = processes.start(LOGGER, out)
                 client.wait_for_nodes([LOGGER])
-                walk(nodes, 0)
-                safe = wait_for(client, lambda figures: int(figures["rows"]) > 0)
+                safe = walk_until_recorded(nodes, client)
                 nodes.client.restart(1)
                 nodes.stand()
                 nodes.client.enable(True)
