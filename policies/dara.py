@@ -20,6 +20,7 @@ from ..errors import UserError
 from .classifiers import DomainClassifiers, Rows
 
 DEFAULT_CLIP = 10.0
+DEFAULT_ETA = 0.1  # the paper's
 PENALTIES = ("rows", "constant", "centred")
 
 

@@ -15,7 +15,7 @@ from .algorithms import ALGORITHMS
 from .bc import BCConfig
 from .bcq import BCQConfig
 from .classifiers import ClassifierConfig
-from .dara import DEFAULT_CLIP, PENALTIES, check_eta
+from .dara import DEFAULT_CLIP, DEFAULT_ETA, PENALTIES, check_eta
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TrainConfig:
     target: str | tuple[str, ...]  # files and folders of the target domain (the robot)
     out: str  # directory for all that the run writes
     algorithm: str = "bcq"  # one of algorithms.ALGORITHMS; its settings are in the field of that name
-    eta: float = 0.1  # weight of delta_r in the source's rewards; 0: no augmentation, no classifiers
+    eta: float = DEFAULT_ETA  # weight of delta_r in the source's rewards; 0: no augmentation, no classifiers
     mix: float | None = None  # fraction of target rows in a batch; None: proportional to the file sizes
     clip: float = DEFAULT_CLIP  # |delta_r| is at most this
     penalty: str = (
