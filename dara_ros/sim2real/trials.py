@@ -24,7 +24,11 @@ from .study import CONDITIONS, ROBOT, SOURCE_WORLD, TEST_WORLDS, VALIDATION, Cel
 # Smaller than the paper's, for the time of some hundred trainings; the same in every trial. Without a lighter
 # KL term the VAE ignores its latents, and BCQ has nothing to choose from (facts/dara_a1.md, section 4.1).
 NETWORKS = BCQConfig(
-    critic_hidden=(128, 128), perturbation_hidden=(128, 128), vae_hidden=(256, 256), kl_weight=0.05
+    candidates=5,
+    kl_weight=0.05,
+    critic_hidden=(128, 128),
+    perturbation_hidden=(128, 128),
+    vae_hidden=(256, 256),
 )
 
 
