@@ -38,9 +38,10 @@ def over_processes(
             for cell in finished:
                 cell.result()  # raises what went wrong
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
+        pool.shutdown(cancel_futures=True)
+        queue.close()
 
 
 _queue: multiprocessing.SimpleQueue | None = None  # of a process of the pool

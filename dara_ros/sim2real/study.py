@@ -33,8 +33,6 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "constant": {"penalty": "constant"},
     "centred": {"penalty": "centred"},
 }
-
-
 COMPARED = ("target", "source", "bc", "union", "dara", "constant")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from .. import __version__
 from ..collection import EXPLORATION_NOISE, collect
@@ -79,6 +80,7 @@ def run_cell(
         folder: for data sets, which are kept, and runs, of which policy.onnx and figures.json are.
         done: called with every row that is filled in.
     """
+    torch.set_num_threads(1)  # as `train` does: several would sum in another order
     files = data_files(study, cell, folder)
     classifiers = _classifiers(files, cell.seed) if any(trial.eta > 0 for trial in trials) else None
     rows = []
