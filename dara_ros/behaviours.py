@@ -54,7 +54,7 @@ class Snapshot:
 def train_behaviours(
     world: str, seed: int, out: Path, config: SacConfig, progress: Progress
 ) -> list[Snapshot]:
-    """Train in `world` and write `out`/{medium,expert}.onnx, replay_STEPS.onnx, scores.csv and every snapshot.
+    """Train in `world` and write `out`/{medium,expert,replay_STEPS}.onnx, scores.csv and every snapshot.
 
     The expert is the snapshot of the greatest mean return; medium is the one that comes closest to half of
     it, and the replay is made by what came up to there, as in D4RL's data sets.
