@@ -201,6 +201,14 @@ def test_a_study_that_is_stopped_goes_on(tmp_path: Path, capfd: pytest.CaptureFi
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
+def test_ray_gives_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs Ray: pip install 'dara_ros[ray]'")
+    for folder, more in (("here", ()), ("ray", ("--ray", "local"))):
+        assert main(command(tmp_path / folder, 5, *more)) == 0
+    here, there = ((tmp_path / folder / "results.csv").read_bytes() for folder in ("here", "ray"))
+    assert here == there
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
