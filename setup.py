@@ -12,6 +12,8 @@ EXTRAS = {
     "sim": ["pybullet>=3.2.5", "gymnasium>=0.29", "pillow>=9"],
     "behaviours": ["stable-baselines3>=2.3"],
     "convert": ["minari>=0.5", "rosbags>=0.11", "pillow>=9"],
+    "benchmark": ["scipy>=1.15"],
+    "ray": ["ray>=2.40"],
     # Real rclpy and Fast DDS as wheels, for machines without a ROS 2 installation. A robot has its own.
     "ros": [
         "ros-jazzy-rclpy>=7.1.6,<8",

@@ -17,6 +17,7 @@ import numpy as np
 from .errors import UserError
 
 PARALLEL_ENVIRONMENTS = 8
+REPLAY = 5  # snapshots that stand for what the medium policy's training saw
 SELECTION_EPISODES = 12  # fewer do not tell snapshots apart (facts/a1_sim.md section 3)
 SELECTION_SEED = 50_000  # worlds on which nothing else is trained or judged
 
@@ -53,10 +54,10 @@ class Snapshot:
 def train_behaviours(
     world: str, seed: int, out: Path, config: SacConfig, progress: Progress
 ) -> list[Snapshot]:
-    """Train in `world` and write `out`/{medium,expert}.onnx, scores.csv and every snapshot.
+    """Train in `world` and write `out`/{medium,expert,replay_STEPS}.onnx, scores.csv and every snapshot.
 
     The expert is the snapshot of the greatest mean return; medium is the one that comes closest to half of
-    it, as in D4RL's data sets.
+    it, and the replay is made by what came up to there, as in D4RL's data sets.
 
     Raises:
         UserError: stable-baselines3 is not installed.
@@ -83,6 +84,8 @@ def train_behaviours(
     medium, expert = choose(snapshots)
     shutil.copy(paths[medium.steps], out / "medium.onnx")
     shutil.copy(paths[expert.steps], out / "expert.onnx")
+    for snapshot in replay(snapshots, medium):
+        shutil.copy(paths[snapshot.steps], out / f"replay_{snapshot.steps:06d}.onnx")
     _write_scores(out / "scores.csv", snapshots)
     return snapshots
 
@@ -92,6 +95,13 @@ def choose(snapshots: Sequence[Snapshot]) -> tuple[Snapshot, Snapshot]:
     expert = max(snapshots, key=lambda snapshot: snapshot.mean_return)
     medium = min(snapshots, key=lambda snapshot: abs(snapshot.mean_return - 0.5 * expert.mean_return))
     return medium, expert
+
+
+def replay(snapshots: Sequence[Snapshot], medium: Snapshot) -> list[Snapshot]:
+    """At most REPLAY snapshots from the first to `medium`, evenly apart."""
+    before = [snapshot for snapshot in snapshots if snapshot.steps <= medium.steps]
+    picked = np.linspace(0, len(before) - 1, min(REPLAY, len(before))).round().astype(int)
+    return [before[index] for index in picked]
 
 
 def train_snapshots(

@@ -11,7 +11,7 @@ import traceback
 from types import FrameType
 
 # They register themselves, in the order of the help.
-from . import commands, convert_command, node_commands  # noqa: F401
+from . import benchmark_command, commands, convert_command, node_commands  # noqa: F401
 from .command_line import INTERRUPTED, app
 from .errors import UserError
 

@@ -15,6 +15,8 @@ INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 behaviours_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+benchmark_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(benchmark_app, name="benchmark", help="Compare methods: data sets, many trainings, one table.")
 app.add_typer(behaviours_app, name="behaviours", help="List behaviour policies, or train new ones.")
 
 

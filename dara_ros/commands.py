@@ -258,13 +258,15 @@ def list_behaviours(robot: Robot = "a1", as_json: Json = False) -> None:
 
 @behaviours_app.command("train")
 def train_behaviours(
-    out: Annotated[Path, typer.Option(help="Folder for medium.onnx, expert.onnx and all snapshots.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for medium.onnx, expert.onnx, replay_*.onnx and all snapshots.")
+    ],
     world: World = "flat",
     seed: Seed = 0,
     steps: Annotated[int, typer.Option(help="Environment steps.")] = 240_000,
     as_json: Json = False,
 ) -> None:
-    """Train the medium and the expert behaviour with soft actor-critic.
+    """Train the medium, the expert and the replay behaviours with soft actor-critic.
 
     \b
     Example:

@@ -35,6 +35,7 @@ PACKAGES = {
     "sim": {"pybullet": "pybullet", "gymnasium": "gymnasium", "pillow": "PIL"},
     "behaviours": {"stable-baselines3": "stable_baselines3"},
     "convert": {"minari": "minari", "rosbags": "rosbags"},
+    "benchmark": {"scipy": "scipy"},
 }
 EXTRAS = {module: extra for extra, packages in PACKAGES.items() for module in packages.values()} | {
     "rclpy": "ros",

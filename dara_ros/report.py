@@ -162,7 +162,7 @@ def delta_histogram(deltas: dict[str, Any]) -> str:
         f"{name}: mean {d['mean']:.2f}, std {d['std']:.2f}, {d['fraction_clipped']:.1%} clipped"
         for name, d in deltas.items()
     )
-    return _figure(figure, f"{told}. Source rewards are lowered by eta times delta r.")
+    return figure_part(figure, f"{told}. Source rewards are lowered by eta times delta r.")
 
 
 def calibration(classifiers: dict[str, Any]) -> str:
@@ -174,7 +174,7 @@ def calibration(classifiers: dict[str, Any]) -> str:
         axes.plot(curve["predicted"], curve["observed"], "o-", color=colour, label=f"q_{name}")
     axes.set(xlabel="predicted probability of source", ylabel="observed frequency", xlim=(0, 1), ylim=(0, 1))
     axes.legend()
-    return _figure(figure, "On held-out episodes; on the diagonal, probabilities mean what they say.")
+    return figure_part(figure, "On held-out episodes; on the diagonal, probabilities mean what they say.")
 
 
 def curves(runs: Sequence[tuple[str, dict[str, Any]]]) -> str:
@@ -194,7 +194,7 @@ def curves(runs: Sequence[tuple[str, dict[str, Any]]]) -> str:
         axes.set_title(name.replace("_", " "), fontsize=10)
         axes.tick_params(labelsize=8)
     grid[0].legend(fontsize=8)
-    return "<h2>Learning curves</h2>" + _figure(figure, "Over gradient steps; means between two points.")
+    return "<h2>Learning curves</h2>" + figure_part(figure, "Over gradient steps; means between two points.")
 
 
 def distances(rows: Sequence[ResultRow]) -> str:
@@ -205,7 +205,9 @@ def distances(rows: Sequence[ResultRow]) -> str:
         axes.plot(np.mean(row.distance_m), place, "|", markersize=22, color=TARGET)
     axes.set_yticks(range(len(rows)), [row.policy for row in rows])
     axes.set(xlabel="distance walked, m", ylim=(len(rows) - 0.5, -0.5))
-    return _figure(figure, "A point is an episode, the bar their mean; episode i is the same world for all.")
+    return figure_part(
+        figure, "A point is an episode, the bar their mean; episode i is the same world for all."
+    )
 
 
 def picture(path: Path, caption: str) -> str:
@@ -224,7 +226,8 @@ def _axes(width: float = 7.0, height: float = 3.0) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _figure(figure: Figure, caption: str) -> str:
+def figure_part(figure: Figure, caption: str) -> str:
+    """A matplotlib figure inline, with what it shows."""
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}

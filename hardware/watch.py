@@ -33,7 +33,7 @@ class Watch:
         self._timeout_ns = round(spec.safety.command_timeout * 1e9)
         self.state = state
         self._target = state.joint_positions
-        self._frozen = dict.fromkeys(SENSORS, 0)  # periods that moved targets but no reading
+        self._frozen = dict.fromkeys(SENSORS, 0)  # periods without a new reading, since a target moved
         self._rest = self._target, self._target  # where each joint rested last, and its target then
         self.missed = np.zeros(len(self._target), int)
 
@@ -51,12 +51,13 @@ class Watch:
         """Stamps that go on do not prove that anybody measures.
 
         Noise makes two equal readings of a real robot impossible; one simulated without noise may stand
-        still for ever, so only periods in which it was told to move count.
+        still for ever, so periods count from the first in which it was told to move.
         """
         told_to_move = bool((target != self._target).any())
         for sensor, fields in SENSORS.items():
             same = all((getattr(self.state, field) == getattr(state, field)).all() for field in fields)
-            self._frozen[sensor] = self._frozen[sensor] + told_to_move if same else 0
+            counts = told_to_move or self._frozen[sensor] > 0
+            self._frozen[sensor] = self._frozen[sensor] + counts if same else 0
             frozen = self._frozen[sensor] * self._spec.period_ns
             if frozen >= self._timeout_ns:
                 return f"no new reading of the {sensor} for {frozen / 1e6:.0f} ms"

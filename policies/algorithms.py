@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor, nn
 
+from .bc import BC
 from .bcq import BCQ
 
 
@@ -42,4 +44,4 @@ class Learner(Protocol):
         """Go on exactly where `state_dict` was taken."""
 
 
-ALGORITHMS = {"bcq": BCQ}
+ALGORITHMS: dict[str, Callable[..., Learner]] = {"bcq": BCQ, "bc": BC}

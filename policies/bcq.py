@@ -14,7 +14,7 @@ not once per candidate, and where the processor has bfloat16 tiles, what no grad
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import UserError
+from .learning import Figures, Normaliser, TensorBatch, adam, descend
 from .networks import Layer, Mlp, frozen_dtype_of_this_machine, mlp, on_states
 
 LOG_STD_RANGE = (-4.0, 15.0)  # of the VAE's posterior
-Figures = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,6 @@ class BCQConfig:
             raise UserError(f"bcq.learning_rate is {self.learning_rate}: give a positive number")
         if self.precision not in ("auto", "float32"):
             raise UserError(f"bcq.precision is {self.precision!r}: give auto or float32")
-
-
-class TensorBatch(NamedTuple):
-    """A batch of B transitions, observations normalised; all float32."""
-
-    states: Tensor  # (B, S)
-    actions: Tensor  # (B, A), in [-1, 1]
-    rewards: Tensor  # (B,)
-    next_states: Tensor  # (B, S)
-    terminals: Tensor  # (B,), 1.0 where the episode failed; a timeout is 0.0 and bootstraps
 
 
 class Noise(NamedTuple):
@@ -197,11 +187,11 @@ class BCQ:
         """
         self.config = config
         self.steps = 0
-        self.mean = torch.as_tensor(observation_mean, dtype=torch.float32)
-        self.std = torch.as_tensor(observation_std, dtype=torch.float32)
+        self.normaliser = Normaliser(observation_mean, observation_std)
+        self.batch = self.normaliser.batch
         self.generator = torch.Generator().manual_seed(seed)
         self.seed = seed
-        states, self.latent_size = len(self.mean), 2 * action_size
+        states, self.latent_size = len(observation_mean), 2 * action_size
         self.encoder = Mlp((states + action_size, *config.vae_hidden, 2 * self.latent_size), self.generator)
         self.decoder = Mlp((states + self.latent_size, *config.vae_hidden, action_size), self.generator)
         self.critic = Mlp((states + action_size, *config.critic_hidden, 1), self.generator, copies=2)
@@ -210,27 +200,10 @@ class BCQ:
         )
         self.critic_target = self.critic.target_copy()
         self.perturbation_target = self.perturbation.target_copy()
-        self._vae_optimiser = _adam([*self.encoder.leaves, *self.decoder.leaves], config)
-        self._critic_optimiser = _adam(self.critic.leaves, config)
-        self._perturbation_optimiser = _adam(self.perturbation.leaves, config)
+        self._vae_optimiser = adam([*self.encoder.leaves, *self.decoder.leaves], config.learning_rate)
+        self._critic_optimiser = adam(self.critic.leaves, config.learning_rate)
+        self._perturbation_optimiser = adam(self.perturbation.leaves, config.learning_rate)
         self._target_dtype = frozen_dtype_of_this_machine() if config.precision == "auto" else torch.float32
-
-    def batch(
-        self,
-        observations: np.ndarray,
-        actions: np.ndarray,
-        rewards: np.ndarray,
-        next_observations: np.ndarray,
-        terminals: np.ndarray,
-    ) -> TensorBatch:
-        """Raw arrays, (B, S), (B, A), (B,), (B, S), (B,), as a batch with normalised observations."""
-        return TensorBatch(
-            (torch.from_numpy(observations) - self.mean) / self.std,
-            torch.from_numpy(actions),
-            torch.from_numpy(rewards),
-            (torch.from_numpy(next_observations) - self.mean) / self.std,
-            torch.from_numpy(terminals).float(),
-        )
 
     def draw_noise(self, rows: int) -> Noise:
         """Fresh noise for one update on `rows` transitions."""
@@ -249,7 +222,7 @@ class BCQ:
         noise = noise or self.draw_noise(len(batch.rewards))
 
         loss, figures = vae_loss(self.encoder.layers, self.decoder.layers, batch, noise, config.kl_weight)
-        _descend(loss, self._vae_optimiser)
+        descend(loss, self._vae_optimiser)
 
         dtype = self._target_dtype
         decoder = self.decoder.frozen(dtype)
@@ -263,12 +236,12 @@ class BCQ:
         )
         loss, more = critic_loss(self.critic.layers, batch, target)
         figures |= more
-        _descend(loss, self._critic_optimiser)
+        descend(loss, self._critic_optimiser)
 
         q1 = first_critic(self.critic.frozen())
         loss, more = perturbation_loss(self.perturbation.layers, q1, decoder, batch, noise, config)
         figures |= more
-        _descend(loss, self._perturbation_optimiser)
+        descend(loss, self._perturbation_optimiser)
 
         self.critic_target.follow(self.critic, config.tau)
         self.perturbation_target.follow(self.perturbation, config.tau)
@@ -281,8 +254,8 @@ class BCQ:
         generator = torch.Generator().manual_seed(self.seed)  # the same latents whenever it is asked for
         latents = torch.randn(self.config.latent_samples, self.latent_size, generator=generator)
         return BCQPolicy(
-            self.mean,
-            self.std,
+            self.normaliser.mean,
+            self.normaliser.std,
             self.decoder.frozen(),
             self.perturbation.frozen(),
             first_critic(self.critic.frozen()),
@@ -330,18 +303,6 @@ class BCQ:
 
     def _optimisers(self) -> tuple[torch.optim.Adam, ...]:
         return self._vae_optimiser, self._critic_optimiser, self._perturbation_optimiser
-
-
-def _adam(leaves: Iterable[Tensor], config: BCQConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(leaves, lr=config.learning_rate, fused=True)
-
-
-def _descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
-    """One optimiser step on its own weights; no other gradient is computed."""
-    leaves = optimiser.param_groups[0]["params"]
-    for leaf, gradient in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
-        leaf.grad = gradient
-    optimiser.step()
 
 
 # ---------------------------------------------------------------- the policy as it is exported

@@ -20,6 +20,8 @@ from ..errors import UserError
 from .classifiers import DomainClassifiers, Rows
 
 DEFAULT_CLIP = 10.0
+DEFAULT_ETA = 0.1  # the paper's
+PENALTIES = ("rows", "constant", "centred")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,26 @@ def delta_r(
         values[at : at + len(raw)] = np.clip(raw, -clip, clip)
         at += len(raw)
     return DeltaR(values, clipped / max(1, len(values)))
+
+
+def shaped(delta: np.ndarray, penalty: str) -> np.ndarray:
+    """delta_r (N,) of the source rows as it is to be taken from their rewards.
+
+    Args:
+        penalty: "rows": as it is, the paper's. "constant": its mean on every row. That holds nothing of what
+            the classifiers know of a row, so DARA has to beat it. "centred": what is left without the mean.
+
+    Raises:
+        UserError: no such penalty.
+    """
+    mean = delta.mean(dtype=np.float64).astype(np.float32)
+    if penalty == "rows":
+        return delta
+    if penalty == "constant":
+        return np.full_like(delta, mean)
+    if penalty == "centred":
+        return delta - mean
+    raise UserError(f"penalty is {penalty!r}: give one of {', '.join(PENALTIES)}")
 
 
 def check_eta(eta: float) -> None:

@@ -12,9 +12,10 @@ import yaml
 from ..errors import UserError
 from ..plain_yaml import parse_yaml, read_yaml
 from .algorithms import ALGORITHMS
+from .bc import BCConfig
 from .bcq import BCQConfig
 from .classifiers import ClassifierConfig
-from .dara import DEFAULT_CLIP, check_eta
+from .dara import DEFAULT_CLIP, DEFAULT_ETA, PENALTIES, check_eta
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,12 @@ class TrainConfig:
     target: str | tuple[str, ...]  # files and folders of the target domain (the robot)
     out: str  # directory for all that the run writes
     algorithm: str = "bcq"  # one of algorithms.ALGORITHMS; its settings are in the field of that name
-    eta: float = 0.1  # weight of delta_r in the source's rewards; 0: no augmentation, no classifiers
+    eta: float = DEFAULT_ETA  # weight of delta_r in the source's rewards; 0: no augmentation, no classifiers
     mix: float | None = None  # fraction of target rows in a batch; None: proportional to the file sizes
     clip: float = DEFAULT_CLIP  # |delta_r| is at most this
+    penalty: str = (
+        "rows"  # rows: each row's own delta_r; constant: their mean, a control; centred: without it
+    )
     steps: int = 100_000  # gradient steps
     seed: int = 0
     threads: int = 1  # of torch; one each for runs side by side is faster than many for one
@@ -36,6 +40,7 @@ class TrainConfig:
     resume: bool = False  # go on from out/checkpoint.pt
     classifiers: ClassifierConfig = field(default_factory=ClassifierConfig)
     bcq: BCQConfig = field(default_factory=BCQConfig)
+    bc: BCConfig = field(default_factory=BCConfig)
 
     def __post_init__(self) -> None:
         for name in ("source", "target"):
@@ -48,6 +53,8 @@ class TrainConfig:
             raise UserError(f"algorithm is {self.algorithm!r}: give one of {', '.join(ALGORITHMS)}")
         if self.mix is not None and not 0.0 <= self.mix <= 1.0:
             raise UserError(f"mix is {self.mix}: give the fraction of target rows in a batch, from 0 to 1")
+        if self.penalty not in PENALTIES:
+            raise UserError(f"penalty is {self.penalty!r}: give one of {', '.join(PENALTIES)}")
         if not self.clip > 0:
             raise UserError(f"clip is {self.clip}: give a positive number")
         for name in ("steps", "threads", "log_interval", "checkpoint_interval"):
@@ -55,7 +62,7 @@ class TrainConfig:
                 raise UserError(f"{name} is {getattr(self, name)}: give at least 1")
 
     @property
-    def hyperparameters(self) -> BCQConfig:
+    def hyperparameters(self) -> BCQConfig | BCConfig:
         """The settings of the chosen algorithm."""
         return getattr(self, self.algorithm)
 
@@ -80,7 +87,7 @@ def _from_mapping(kind: type, values: Any, name: str) -> Any:
     unknown = sorted(set(map(str, values)) - set(known))
     if unknown:
         raise UserError(f"{name} has an unknown setting {unknown[0]!r}: known are {', '.join(known)}")
-    nested = {"classifiers": ClassifierConfig, "bcq": BCQConfig}
+    nested = {"classifiers": ClassifierConfig, "bcq": BCQConfig, "bc": BCConfig}
     arguments = {
         key: _from_mapping(nested[key], value, f"{name}: {key}")
         if key in nested

@@ -21,7 +21,7 @@ from .. import __version__
 from ..errors import UserError
 from .algorithms import ALGORITHMS, Learner
 from .classifiers import MINIMUM_STD, DomainClassifiers, train_classifiers
-from .dara import DeltaR, delta_r
+from .dara import DeltaR, delta_r, shaped
 from .dataset import DataSet, check_compatible
 from .onnx import export_policy
 from .run_files import ScalarLog, load_tensors, save_tensors, write_json, write_whole
@@ -98,7 +98,8 @@ def train(
     checkpoint = _open_checkpoint(config, out)
     with DataSet(config.source) as source, DataSet(config.target) as target:
         run = _Run(config, out, source, target, progress, should_stop)
-        run.figures |= {"seed": config.seed, "eta": config.eta, "algorithm": config.algorithm, "seconds": {}}
+        run.figures |= {"seed": config.seed, "eta": config.eta, "algorithm": config.algorithm}
+        run.figures |= {"penalty": config.penalty, "seconds": {}}
         run.figures["versions"] = _versions()
         with _timed(run, "check"):
             _check(run, checkpoint)
@@ -169,7 +170,7 @@ def _classifiers(run: _Run) -> DomainClassifiers | None:
 
 
 def _delta_r(run: _Run, classifiers: DomainClassifiers) -> np.ndarray:
-    """delta_r of the source rows (N,); its figures, and the target's for comparison, go into the run's."""
+    """What the source rows (N,) lose; figures of delta_r, the target's for comparison, go into the run's."""
     run.figures["classifiers"] = {name: asdict(figures) for name, figures in classifiers.figures.items()}
     run.figures["delta_r"] = {}
     deltas = {}
@@ -177,7 +178,7 @@ def _delta_r(run: _Run, classifiers: DomainClassifiers) -> np.ndarray:
         run.progress("delta_r", done, len(run.data_sets), {})
         deltas[name] = delta_r(classifiers, data, run.config.clip)
         run.figures["delta_r"][name] = _delta_figures(deltas[name], run.config.clip)
-    return deltas["source"].values
+    return shaped(deltas["source"].values, run.config.penalty)
 
 
 def _delta_figures(delta: DeltaR, clip: float) -> dict[str, Any]:

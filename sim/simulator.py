@@ -25,6 +25,7 @@ except ImportError as error:  # pragma: no cover
 
 GRAVITY = 9.81
 URDF_JOINTS = {"hip": "hip", "thigh": "upper", "calf": "lower"}  # the URDF's names for the same joints
+DEEPEST_SAG = 0.8  # share of torque that a weak battery takes at most
 TRUNK = -1  # PyBullet's index of the base link
 
 
@@ -32,8 +33,9 @@ class PyBulletDriver:
     """The robot of `spec` in `world`, reached as a Driver.
 
     Motors are PD at the physics rate: torque = strength * clip(kp (target - q) - kd dq, limits), where the
-    limits fall linearly from `knee` times the greatest speed to zero at it. For the first `latency` seconds
-    of a control period the old target holds. Deterministic for a seed.
+    limits fall linearly from `knee` times the greatest speed to zero at it, and by `sag` for every watt that
+    all motors drew one physics step before. Around the legs `drag` dq |dq| resists. For the first `latency`
+    seconds of a control period the old target holds. Deterministic for a seed.
 
     Attributes:
         state: the true state, without sensor noise.
@@ -108,7 +110,7 @@ class PyBulletDriver:
         for joint, angle in zip(self._joints, self.spec.stand_pose, strict=True):
             self._client.resetJointState(self._robot, joint, angle, 0.0)
         self.obstacles.lay(self._rng)
-        self._torques = [0.0] * len(self._joints)
+        self._torques, self._power = [0.0] * len(self._joints), 0.0
         self._observe(self._base_velocity())
 
     def picture(self, width: int = 320, height: int = 240) -> np.ndarray:
@@ -167,11 +169,13 @@ class PyBulletDriver:
     def _apply(self, motors: MotorCommand) -> None:
         """One physics step's torques. Plain floats: for twelve joints they are three times faster."""
         kp, kd, strength = motors.kp, motors.kd, self.world.motor.strength
-        targets, torques = motors.positions.tolist(), []
+        drag, sag = self.world.drag, 1.0 - min(self.world.motor.sag * self._power, DEEPEST_SAG)
+        targets, torques, loads, power = motors.positions.tolist(), [], [], 0.0
         for target, (q, dq, _, _), motor in zip(
             targets, self._joint_states(), self._motor_limits, strict=True
         ):
             limit, knee, max_velocity, inverse_fade = motor
+            limit *= sag
             torque = kp * (target - q) - kd * dq
             # A motor that turns the way it pushes loses torque towards its greatest speed.
             speed = dq if torque > 0.0 else -dq
@@ -181,9 +185,12 @@ class PyBulletDriver:
                 torque = limit
             elif torque < -limit:
                 torque = -limit
-            torques.append(strength * torque)
-        self._set_torques(forces=torques)
-        self._torques = torques
+            torque *= strength
+            power += max(torque * dq, 0.0)  # what flows back does not fill the battery
+            torques.append(torque)
+            loads.append(torque - drag * dq * abs(dq))
+        self._set_torques(forces=loads)
+        self._torques, self._power = torques, power
 
     def _joint_state(self) -> tuple[Array, Array]:
         table = np.array([row[:2] for row in self._joint_states()])

@@ -38,10 +38,15 @@ class Noise(Model):
 
 
 class Motor(Model):
-    """Condition of the motors: strength scales every torque; above knee x greatest speed torque fades."""
+    """Condition of motors and battery.
+
+    strength scales every torque; above knee x greatest speed torque fades; every watt that all motors draw
+    takes the share `sag` from the greatest torque of each, as a weak battery's voltage falls.
+    """
 
     strength: float = Field(gt=0, le=1)
     knee: float = Field(ge=0, lt=1)
+    sag: NonNegativeFloat
 
 
 class Start(Model):
@@ -89,6 +94,7 @@ class World(Model):
     foot_friction: PositiveFloat
     payload: NonNegativeFloat
     motor: Motor
+    drag: NonNegativeFloat
     latency: NonNegativeFloat
     noise: Noise
     start: Start

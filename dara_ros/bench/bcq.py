@@ -13,7 +13,8 @@ import torch
 
 from dara_ros.bench import machine
 from dara_ros.bench.bcq_textbook import TextbookBCQ
-from dara_ros.policies.bcq import BCQ, BCQConfig, TensorBatch
+from dara_ros.policies.bcq import BCQ, BCQConfig
+from dara_ros.policies.learning import TensorBatch
 from dara_ros.policies.networks import frozen_dtype_of_this_machine
 
 TURN = 5  # updates

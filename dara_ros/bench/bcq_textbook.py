@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dara_ros.policies.bcq import LOG_STD_RANGE, BCQConfig, Noise, TensorBatch
+from dara_ros.policies.bcq import LOG_STD_RANGE, BCQConfig, Noise
+from dara_ros.policies.learning import TensorBatch
 
 
 def _mlp(inputs: int, hidden: tuple[int, ...], outputs: int) -> nn.Sequential:

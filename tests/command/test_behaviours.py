@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dara_ros import behaviours
-from dara_ros.behaviours import SacConfig, Snapshot, choose, train_behaviours
+from dara_ros.behaviours import SacConfig, Snapshot, choose, replay, train_behaviours
 from dara_ros.policies.runtime import Policy
 
 TINY = SacConfig(steps=512, snapshot_interval=256, hidden=16, batch_size=32, random_steps=64)
@@ -21,6 +21,13 @@ def test_medium_is_closest_to_half_of_the_experts_return() -> None:
     assert (medium.steps, expert.steps) == (2, 4)
 
 
+def test_replay_is_what_came_up_to_the_medium_policy() -> None:
+    snapshots = [Snapshot(10 * step, float(step), 0.0, 0) for step in range(1, 12)]
+    assert [one.steps for one in replay(snapshots, snapshots[8])] == [10, 30, 50, 70, 90]
+    assert [one.steps for one in replay(snapshots, snapshots[1])] == [10, 20]
+    assert replay(snapshots, snapshots[0]) == snapshots[:1]
+
+
 def test_training_writes_policies_that_changed_and_their_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,7 +38,7 @@ def test_training_writes_policies_that_changed_and_their_scores(
     observations = np.random.default_rng(0).standard_normal((8, 55)).astype(np.float32)
     first, second = (Policy.load(tmp_path / f"{steps}.onnx")(observations) for steps in (256, 512))
     assert np.abs(first - second).max() > 1e-4, "the second snapshot has learnt nothing more"
-    assert {"medium.onnx", "expert.onnx"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"medium.onnx", "expert.onnx", "replay_000256.onnx"} <= {path.name for path in tmp_path.iterdir()}
     with (tmp_path / "scores.csv").open() as file:
         assert [int(row["steps"]) for row in csv.DictReader(file)] == [256, 512]
     assert stages[0] == ("training", 256, 512)

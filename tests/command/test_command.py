@@ -19,7 +19,7 @@ Dara = Callable[..., tuple[int, str, str]]
 
 COMMANDS = [
     "demo", "collect", "inspect", "recover", "train", "evaluate", "dry-run", "record", "doctor", "bench",
-    "behaviours list", "behaviours train",
+    "behaviours list", "behaviours train", "benchmark sim2real",
 ]  # fmt: skip
 
 

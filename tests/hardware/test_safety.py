@@ -536,6 +536,16 @@ def test_readings_that_freeze_under_fresh_stamps_damp_after_100_ms(
     assert bench.supervisor.reason == f"no new reading of the {sensor} for 100 ms"
 
 
+def test_readings_that_freeze_while_commands_are_late_damp_no_later(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    follow(bench, 3)
+    frozen = {field: getattr(bench.state, field) for field in ENCODERS}
+    bench.step(bench.answer(swing(bench.spec, 3)), **frozen)
+    answer = bench.answer(swing(bench.spec, 4))
+    assert [bench.step(answer, **frozen).mode for _ in range(5)][3:] == [Mode.WALKING, Mode.DAMPED]
+    assert bench.supervisor.reason == "no new reading of the encoders for 100 ms"
+
+
 @pytest.mark.parametrize("mode", [Mode.STANDING_UP, Mode.SITTING_DOWN])
 def test_readings_that_freeze_during_a_move_damp(bench: Bench, mode: Mode) -> None:
     bench.bring_to(mode)
@@ -591,8 +601,8 @@ def test_a_joint_that_moves_late_does_not_stick(bench: Bench) -> None:
     stand = bench.spec.stand_pose
     for _ in range(5):
         for late in range(9):
-            wanted = stand + 0.15 * (late == 0)
-            assert bench.step(bench.answer(wanted), joint_positions=stand).mode is Mode.WALKING
+            wanted, still = stand + 0.15 * (late == 0), stand + 1e-4 * (late % 2)
+            assert bench.step(bench.answer(wanted), joint_positions=still).mode is Mode.WALKING
         bench.step(bench.answer(), joint_positions=stand + 0.03)
 
 

@@ -106,13 +106,14 @@ class AnySupervisor(RuleBasedStateMachine):
         self.held = self.decision.motors.positions
 
     def count_frozen(self, state: RobotState) -> None:
-        """See that readings which freeze while targets move do not go on for longer than commands may."""
+        """See that readings which freeze once targets move do not go on for longer than commands may."""
         for sensor, fields in SENSORS.items():
             same = self.last is not None and all(
                 np.array_equal(getattr(state, field), getattr(self.last, field)) for field in fields
             )
             moved = not np.array_equal(self.held, self.earlier)
-            self.frozen[sensor] = self.frozen[sensor] + moved if same else 0
+            counts = moved or self.frozen[sensor] > 0
+            self.frozen[sensor] = self.frozen[sensor] + counts if same else 0
             if self.energised():
                 assert self.frozen[sensor] * PERIOD < TIMEOUT
         self.last = state if self.energised() else None

@@ -12,12 +12,12 @@ from dara_ros.errors import UserError
 from dara_ros.policies.bcq import (
     BCQ,
     BCQConfig,
-    TensorBatch,
     decode,
     first_critic,
     perturb,
     q_values,
 )
+from dara_ros.policies.learning import TensorBatch
 from dara_ros.policies.networks import Mlp, frozen_dtype_of_this_machine
 
 SMALL = BCQConfig(

@@ -14,7 +14,7 @@ from dara_ros.policies.calibration import (
     reliability,
 )
 from dara_ros.policies.classifiers import ClassifierConfig, DomainClassifiers, train_classifiers
-from dara_ros.policies.dara import augment, delta_r
+from dara_ros.policies.dara import augment, delta_r, shaped
 from dara_ros.policies.dataset import Batch
 
 QUICK = ClassifierConfig(
@@ -165,3 +165,12 @@ def test_augment_subtracts_and_leaves_the_rewards_alone() -> None:
 def test_senseless_eta_is_refused(eta: float) -> None:
     with pytest.raises(UserError, match="eta"):
         augment(np.zeros(1, np.float32), np.zeros(1, np.float32), eta)
+
+
+def test_what_is_left_of_delta_r_without_the_rows_or_without_the_mean() -> None:
+    delta = np.array([1.0, 2.0, 6.0], np.float32)
+    assert shaped(delta, "rows") is delta
+    np.testing.assert_array_equal(shaped(delta, "constant"), np.array([3.0, 3.0, 3.0], np.float32))
+    np.testing.assert_array_equal(shaped(delta, "centred"), np.array([-2.0, -1.0, 3.0], np.float32))
+    with pytest.raises(UserError, match="give one of rows, constant, centred"):
+        shaped(delta, "none")

@@ -265,6 +265,33 @@ def test_torque_fades_towards_the_greatest_speed(simulate: Simulate) -> None:
     assert turned(0.0) < 0.95 * turned(0.95)
 
 
+def moved(driver: PyBulletDriver, by: float) -> float:
+    """How far the thighs of a falling robot come in 60 ms when they are told to go `by`, rad."""
+    pose = driver.spec.stand_pose
+    state = hold(driver, pose + np.tile([0.0, by, 0.0], 4), 3)[-1]
+    return (state.joint_positions - pose)[1::3].mean()
+
+
+@pytest.mark.parametrize(
+    ("world", "slow", "fast"), [({"drag": 0.2}, 0.9, 0.8), ({"motor": {"sag": 0.02}}, 0.98, 0.9)]
+)
+def test_drag_and_a_weak_battery_hinder_fast_legs_most(
+    simulate: Simulate, world: dict[str, object], slow: float, fast: float
+) -> None:
+    def share(by: float) -> float:
+        return moved(simulate(start={"height": 1.0}, **world), by) / moved(
+            simulate(start={"height": 1.0}), by
+        )
+
+    assert share(0.05) > slow and share(1.5) < fast, (share(0.05), share(1.5))
+
+
+def test_drag_is_no_torque_of_the_motors(simulate: Simulate) -> None:
+    driver = simulate(drag=5.0, motor={"strength": 0.1}, start={"height": 1.0})
+    hold(driver, driver.spec.lower, 3)
+    assert np.abs(driver.state.joint_torques).max() <= 0.1 * driver.spec.max_torque.max() * (1 + 1e-12)
+
+
 def test_latency_holds_the_old_target(simulate: Simulate) -> None:
     def after(latency: float, targets: tuple[float, float]) -> np.ndarray:
         driver = simulate(latency=latency, noise=QUIET)

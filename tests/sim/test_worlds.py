@@ -11,14 +11,15 @@ from dara_ros.sim.environment import WalkingEnv
 from dara_ros.sim.world import WORLDS, load_world, world_names
 
 
-def test_the_two_worlds_come_with_the_package() -> None:
-    assert world_names() == ["flat", "obstructive"]
+def test_the_worlds_come_with_the_package() -> None:
+    assert world_names() == ["flat", "low_battery", "obstructive", "vegetation"]
+    assert all(load_world(name).name == name for name in world_names())
     assert load_world("flat").blocks.count == 0
     assert load_world(WORLDS / "obstructive.yaml") == load_world("obstructive")
 
 
 def test_a_missing_world_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match="known worlds: flat, obstructive"):
+    with pytest.raises(UserError, match="known worlds: flat, low_battery, obstructive, vegetation"):
         WalkingEnv("flatland")
 
 
@@ -26,7 +27,10 @@ def test_a_missing_world_names_the_known_ones() -> None:
     ("changes", "expected"),
     [
         ({"frictoin": 0.5}, "unknown field 'frictoin'; check its spelling"),
-        ({"motor": {"strenght": 0.5, "strength": 1.0, "knee": 0.6}}, "unknown field 'motor.strenght'"),
+        (
+            {"motor": {"strenght": 0.5, "strength": 1.0, "knee": 0.6, "sag": 0.0}},
+            "unknown field 'motor.strenght'",
+        ),
         ({"payload": None}, "field 'payload'"),
         ({"payload": -1.0}, "field 'payload'"),
         ({"ground_friction": "high"}, "field 'ground_friction'"),

@@ -1,0 +1,105 @@
+"""The commands that compare methods on data: long runs that stop, resume and use all cores."""
+
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .command_line import INTERRUPTED, Json, Workers, benchmark_app, emit, say
+from .interrupts import stop_on_interrupt
+from .progress import progress_bars
+
+
+@benchmark_app.command()
+def sim2real(
+    out: Annotated[Path, typer.Option(help="Folder for data sets, runs and report.html.")] = Path(
+        "runs/sim2real"
+    ),
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Results; a trial that is in it is not run again. [results.csv in --out]"),
+    ] = None,
+    world: Annotated[list[str] | None, typer.Option(help="Target world. [all three]")] = None,
+    data_set: Annotated[
+        list[str] | None, typer.Option(help="medium, medium-expert, medium-replay-expert. [all]")
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(help="target, source, bc, union, dara, constant, centred. [all but centred]"),
+    ] = None,
+    eta: Annotated[list[float] | None, typer.Option(help="Weight of delta r. [0.1, the paper's]")] = None,
+    seeds: Annotated[int, typer.Option(help="Training seeds.")] = 6,
+    collection_seeds: Annotated[int, typer.Option(help="Collections of both data sets.")] = 2,
+    source_rows: Annotated[int, typer.Option(help="Rows of the source data set.")] = 100_000,
+    target_rows: Annotated[int, typer.Option(help="Rows of the target data set, 50 a second.")] = 10_000,
+    steps: Annotated[int, typer.Option(help="Gradient steps of every training.")] = 10_000,
+    episodes: Annotated[int, typer.Option(help="Walks of 300 steps that judge a policy.")] = 24,
+    validation: Annotated[
+        bool, typer.Option("--validation", help="On collections, seeds and worlds of its own: to choose eta.")
+    ] = False,
+    workers: Workers = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Run on this Ray cluster instead (address; local starts one).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """BCQ from a flat simulation to other worlds, with DARA and without: the seeds' table, and its controls.
+
+    Data sets come from shipped behaviours and seeds. Ctrl-C stops it; the same command goes on.
+
+    \b
+    Example:
+      dara benchmark sim2real --world obstructive --data-set medium-expert --seeds 2
+      dara benchmark sim2real --validation --eta 0.1 --eta 0.3 --csv runs/eta.csv
+    """
+    from .rollouts import environment_class
+    from .sim.world import load_world
+
+    environment_class()
+    from .policies.dara import DEFAULT_ETA
+    from .sim2real.page import as_text, write_report
+    from .sim2real.schedule import over_processes, over_ray
+    from .sim2real.scores import scores
+    from .sim2real.study import COMPARED, DATA_SETS, WORLDS, Study, missing, read_rows, write_rows
+    from .sim2real.trials import data_files
+
+    study = Study(
+        worlds=tuple(world or WORLDS),
+        data_sets=tuple(data_set or DATA_SETS),
+        conditions=tuple(condition or COMPARED),
+        etas=tuple(eta or (DEFAULT_ETA,)),
+        seeds=seeds,
+        collection_seeds=collection_seeds,
+        validation=validation,
+        source_rows=source_rows,
+        target_rows=target_rows,
+        steps=steps,
+        episodes=episodes,
+    )
+    for name in study.worlds:
+        load_world(name)
+    results = csv or out / "results.csv"
+    rows = read_rows(results)
+    work = list(missing(study, rows))
+    left, total = sum(len(trials) for _, trials in work), len(list(study.trials()))
+    say(f"{total - left} of {total} trials are in {results}")
+    with stop_on_interrupt() as interrupted, progress_bars() as report:
+        if ray is None:
+            for number, (cell, _) in enumerate(work):
+                report("data sets", number, len(work))
+                data_files(study, cell, out, workers)
+        run = partial(over_processes, workers=workers) if ray is None else partial(over_ray, address=ray)
+        for number, row in enumerate(run(study, work, out, should_stop=interrupted) if work else (), 1):
+            rows.append(row)
+            write_rows(results, rows)
+            report("trials", total - left + number, total)
+    if rows:
+        out.mkdir(parents=True, exist_ok=True)
+        found = scores(rows)
+        page = write_report(out / "report.html", found, shlex.join(["dara", *sys.argv[1:]]))
+        emit(found, as_json, f"{as_text(found)}\n\n{results}, {page}")
+    if interrupted():
+        raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,99 @@
+"""The report of a study: a table for every world, a plot over all, and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..report import figure_part, table, write_page
+from .scores import Estimate, Score
+from .study import DATA_SETS, SOURCE_WORLD
+
+COLOURS = {
+    "target": "#888888",
+    "source": "#bbbbbb",
+    "bc": "#7f6aa5",
+    "union": "#3b6fb6",
+    "dara": "#d1662c",
+    "constant": "#e0b04c",
+    "centred": "#5b9a68",
+}
+HEAD = ("condition", "eta", "trials", "distance, m", "return", "falls", "over union", "over constant")
+NOTE = """
+Interquartile means over trials (training seeds x collection seeds) with 95 % bootstrap intervals. Every
+trial is the last policy of its training, walked through ONNX in worlds that no data set and no choice has
+seen. Over union: times as far as the same training without augmentation. Over constant: times as far as with
+the mean of delta r taken from every source row, which holds nothing of what the classifiers know of a row.
+Everything is simulated, the robot too.
+"""
+
+
+def write_report(path: Path, scores: Sequence[Score], command: str) -> Path:
+    """The report as one HTML file."""
+    worlds = list(dict.fromkeys(score.world for score in scores))
+    parts = [f"<p>{NOTE}</p>", figure_part(plot(scores), "Distance in the target world, m per episode.")]
+    for world in worlds:
+        parts.append(f"<h2>{SOURCE_WORLD} to {world}</h2>")
+        for data_set in _data_sets(scores, world):
+            rows = [_cells(s) for s in scores if (s.world, s.data_set) == (world, data_set)]
+            parts.append(f"<h3>{data_set}</h3>{table(HEAD, rows)}")
+    parts.append(f"<h2>The same again</h2><pre>{command}</pre>")
+    return write_page(path, "From simulation to a simulated robot: with and without DARA", parts)
+
+
+def as_text(scores: Sequence[Score]) -> str:
+    """The tables for people."""
+    lines = []
+    for world in dict.fromkeys(score.world for score in scores):
+        for data_set in _data_sets(scores, world):
+            lines.append(f"\n{SOURCE_WORLD} -> {world}, {data_set}")
+            rows = [HEAD, *(_cells(s) for s in scores if (s.world, s.data_set) == (world, data_set))]
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            lines += ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(lines).strip()
+
+
+def plot(scores: Sequence[Score]) -> Figure:
+    """A panel for every world: conditions side by side for each data set, distances with their intervals."""
+    worlds = list(dict.fromkeys(score.world for score in scores))
+    figure = Figure(figsize=(3.6 * len(worlds) + 0.4, 3.4), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(worlds), sharey=True))
+    shown = list(dict.fromkeys(score.condition for score in scores))
+    for panel, world in zip(panels, worlds, strict=True):
+        panel.set_title(world)
+        panel.spines[["top", "right"]].set_visible(False)
+        names = _data_sets(scores, world)
+        panel.set_xticks(range(len(names)), [name.replace("-", "-\n") for name in names])
+        for score in (score for score in scores if score.world == world):
+            beside = 0.8 * ((shown.index(score.condition) + 0.5) / len(shown) - 0.5)
+            d = score.distance_m
+            panel.errorbar(
+                names.index(score.data_set) + beside,
+                d.value,
+                [[d.value - d.low], [d.high - d.value]],
+                fmt="o",
+                capsize=2,
+                color=COLOURS[score.condition],
+            )
+    panels[0].set_ylabel("distance, m")
+    marks = [panels[0].plot([], [], "o", color=COLOURS[name], label=name)[0] for name in shown]
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(shown), frameon=False)
+    return figure
+
+
+def _data_sets(scores: Sequence[Score], world: str) -> list[str]:
+    tried = {score.data_set for score in scores if score.world == world}
+    return [name for name in DATA_SETS if name in tried]
+
+
+def _cells(score: Score) -> tuple[str, ...]:
+    def text(estimate: Estimate | None) -> str:
+        return "" if estimate is None else str(estimate)
+
+    return (
+        score.condition, f"{score.eta:g}", str(score.trials), str(score.distance_m), str(score.mean_return),
+        f"{score.falls:.0%}", text(score.over_union), text(score.over_constant),
+    )  # fmt: skip

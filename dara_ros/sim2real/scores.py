@@ -1,0 +1,114 @@
+"""Interquartile means and 95 % bootstrap intervals over trials.
+
+As Agarwal, Schwarzer, Castro, Courville, Bellemare have it in "Deep Reinforcement Learning at the Edge of the
+Statistical Precipice", NeurIPS 2021. (Their library rliable 1.2 does not run with today's arch 7, so this is
+scipy's.) A trial is a training seed on a collection seed; its score is a mean over episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import bootstrap, trim_mean
+
+from .study import CONDITIONS, Row
+
+REPETITIONS = 2_000  # of the bootstrap
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one condition did with one data set in one world.
+
+    Attributes:
+        trials: how many; everything else is over them.
+        distance_m, mean_return: interquartile means.
+        falls: mean share of episodes that fell.
+        over_union, over_constant: ratio of distances to those of these conditions (the control at the same
+            eta); None where they were not tried, or are not positive.
+    """
+
+    data_set: str
+    world: str
+    condition: str
+    eta: float
+    trials: int
+    distance_m: Estimate
+    mean_return: Estimate
+    falls: float
+    over_union: Estimate | None
+    over_constant: Estimate | None
+
+
+def scores(rows: Iterable[Row]) -> list[Score]:
+    """One for every world, data set, condition and eta that was tried."""
+    groups: dict[tuple[str, str, str, float], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.world, row.data_set, row.condition, row.eta), []).append(row)
+    order = list(CONDITIONS)
+    return [
+        _score(groups, *key)
+        for key in sorted(groups, key=lambda key: (key[0], key[1], order.index(key[2]), key[3]))
+    ]
+
+
+def _score(
+    groups: dict[tuple[str, str, str, float], list[Row]],
+    world: str,
+    data_set: str,
+    condition: str,
+    eta: float,
+) -> Score:
+    rows = groups[world, data_set, condition, eta]
+    distances = [row.distance_m for row in rows]
+
+    def over(other: str, at: float) -> Estimate | None:
+        against = groups.get((world, data_set, other, at))
+        if against is None or other == condition:
+            return None
+        return ratio(distances, [row.distance_m for row in against])
+
+    return Score(
+        data_set, world, condition, eta, len(rows),
+        interquartile_mean(distances),
+        interquartile_mean([row.mean_return for row in rows]),
+        float(np.mean([row.falls / row.episodes for row in rows])),
+        over("union", 0.0),
+        over("constant", eta),
+    )  # fmt: skip
+
+
+def interquartile_mean(values: Sequence[float]) -> Estimate:
+    """Of one value per trial: the mean of the middle half."""
+    return _estimate((values,), lambda sample, axis: trim_mean(sample, 0.25, axis))
+
+
+def ratio(values: Sequence[float], others: Sequence[float]) -> Estimate | None:
+    """Of their interquartile means; None where it may mean nothing, as one of `others` is not positive."""
+
+    def quotient(sample: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
+        return trim_mean(sample, 0.25, axis) / trim_mean(other, 0.25, axis)
+
+    return None if min(others) <= 0.0 else _estimate((values, others), quotient)
+
+
+def _estimate(samples: tuple[Sequence[float], ...], figure: Callable[..., np.ndarray]) -> Estimate:
+    value = float(figure(*map(np.asarray, samples), axis=0))
+    if min(map(len, samples)) < 2:  # one trial tells nothing of its spread
+        return Estimate(value, value, value)
+    found = bootstrap(samples, figure, n_resamples=REPETITIONS, method="percentile", rng=0)
+    return Estimate(value, *map(float, found.confidence_interval))

@@ -1,0 +1,196 @@
+"""What is compared with what: worlds, data sets, conditions, seeds. Data only."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ..action_sources import shipped_behaviours
+from ..errors import UserError
+from ..policies.dara import check_eta
+from ..policies.whole_files import replaced_when_whole
+
+ROBOT, SOURCE_WORLD = "a1", "flat"
+WORLDS = ("obstructive", "vegetation", "low_battery")
+DATA_SETS = ("medium", "medium-expert", "medium-replay-expert")
+# Beside the offsets below: training seeds count from 0, and worlds are laid with numbers from here.
+TEST_WORLDS = 20_000
+# So far off that a validation shares no collection, no training seed and no world with what it chooses for.
+VALIDATION = 1_000
+
+#: Condition -> how its training differs from the union with DARA.
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "target": {"mix": 1.0, "eta": 0.0},
+    "source": {"mix": 0.0, "eta": 0.0},
+    "bc": {"algorithm": "bc", "eta": 0.0},
+    "union": {"eta": 0.0},
+    "dara": {"penalty": "rows"},
+    "constant": {"penalty": "constant"},
+    "centred": {"penalty": "centred"},
+}
+COMPARED = ("target", "source", "bc", "union", "dara", "constant")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What the conditions of one comparison share: both data sets, the classifiers and the training seed."""
+
+    data_set: str
+    world: str
+    collection_seed: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study. Sizes are those of every trial."""
+
+    worlds: tuple[str, ...]
+    data_sets: tuple[str, ...]
+    conditions: tuple[str, ...]
+    etas: tuple[float, ...]
+    seeds: int
+    collection_seeds: int
+    validation: bool  # on collections, seeds and worlds of its own
+    source_rows: int
+    target_rows: int
+    steps: int  # gradient steps
+    episodes: int  # of the last policy
+
+    def __post_init__(self) -> None:
+        for name, known in (("data_sets", DATA_SETS), ("conditions", CONDITIONS)):
+            for value in getattr(self, name):
+                if value not in known:
+                    kind = name.removesuffix("s").replace("_", " ")
+                    raise UserError(f"no {kind} '{value}'; there are: {', '.join(known)}")
+        for eta in self.etas:
+            check_eta(eta)
+        for name in ("seeds", "collection_seeds", "source_rows", "target_rows", "steps", "episodes"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name.replace('_', ' ')}: give at least 1, not {getattr(self, name)}")
+
+    @property
+    def first(self) -> int:
+        """Where the seeds begin."""
+        return VALIDATION if self.validation else 0
+
+    def cells(self) -> list[Cell]:
+        """Every cell; one seed of all worlds and data sets first, so that a part of a study tells of all."""
+        seeds = product(range(self.seeds), range(self.collection_seeds))
+        return [
+            Cell(data_set, world, self.first + collection_seed, self.first + seed)
+            for (seed, collection_seed), world, data_set in product(seeds, self.worlds, self.data_sets)
+        ]
+
+    def trials(self) -> Iterator[Row]:
+        """All of them."""
+        for cell in self.cells():
+            yield from self.trials_of(cell)
+
+    def trials_of(self, cell: Cell) -> list[Row]:
+        """The rows that the cell's trials will fill in."""
+        return [
+            Row(
+                cell.data_set, cell.world, condition, cell.seed, cell.collection_seed,
+                eta, self.steps, self.episodes, self.source_rows, self.target_rows,
+            )
+            for condition in self.conditions
+            for eta in ([0.0] if "eta" in CONDITIONS[condition] else self.etas)
+        ]  # fmt: skip
+
+
+def behaviours(data_set: str) -> tuple[str, ...]:
+    """Who takes turns, in D4RL's sense of the words.
+
+    Raises:
+        UserError: no snapshots of the medium policy's training are shipped.
+    """
+    if data_set != "medium-replay-expert":
+        return tuple(data_set.split("-"))
+    replay = [name for name in shipped_behaviours(ROBOT) if name.startswith("replay_")]
+    if not replay:
+        raise UserError("no snapshots replay_* are shipped; see sim/behaviours/README.md")
+    return tuple(name for snapshot in replay for name in (snapshot, "expert"))
+
+
+# -- results ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial; the figures below `version` are of the last policy, through ONNX, deterministic.
+
+    Attributes:
+        distance_m: mean over the episodes.
+        falls: episodes that fell.
+        mean_return: mean over the episodes, of the task's own reward.
+    """
+
+    data_set: str
+    world: str
+    condition: str
+    seed: int
+    collection_seed: int
+    eta: float
+    steps: int
+    episodes: int
+    source_rows: int
+    target_rows: int
+    version: str = ""
+    distance_m: float = 0.0
+    falls: int = 0
+    mean_return: float = 0.0
+
+    @property
+    def trial(self) -> Row:
+        """What was tried, without what came of it: equal for two rows of the same trial."""
+        return replace(self, version="", distance_m=0.0, falls=0, mean_return=0.0)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of a results file; none where there is no file.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    if not path.exists():
+        return []
+    kinds = {"int": int, "float": float, "str": str}
+    try:
+        with open(path, newline="") as file:
+            lines = csv.DictReader(file)
+            if absent := {field.name for field in fields(Row)} - set(lines.fieldnames or ()):
+                raise ValueError(f"no column {min(absent)}")
+            return [
+                Row(**{field.name: kinds[str(field.type)](line[field.name]) for field in fields(Row)})
+                for line in lines
+            ]
+    except (TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: no results of this benchmark ({error}); name another --csv") from error
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """All rows in a fixed order, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    for row in sorted(rows, key=lambda row: tuple(vars(row).values())):
+        writer.writerow(
+            vars(row) | {"distance_m": f"{row.distance_m:.4f}", "mean_return": f"{row.mean_return:.3f}"}
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_when_whole(path) as to:
+        to.write_text(text.getvalue())
+
+
+def missing(study: Study, rows: Iterable[Row]) -> Iterator[tuple[Cell, list[Row]]]:
+    """Cells with the trials that no row tells of."""
+    done = {row.trial for row in rows}
+    for cell in study.cells():
+        if trials := [trial for trial in study.trials_of(cell) if trial not in done]:
+            yield cell, trials
