@@ -24,7 +24,7 @@ GOLDEN_PAIRS = 8
 BLOCK = 100  # observations at a time: a policy with many candidates needs many rows for each
 # A policy that picks the best of many candidates jumps where two of them are equally good; rounding then
 # decides. An observation is taken for such a tie where torch's own answer jumps under this relative noise.
-TIE_NOISE = 1e-6
+TIE_NOISE = 1e-5  # a hundredth of what a good sensor shows
 TIE_DRAWS = 64
 MOST_TIES = 0.05  # of the observations
 
