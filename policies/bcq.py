@@ -345,6 +345,12 @@ class BCQPolicy(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """argmax over the constant candidates of Q_1(s, a + xi(s, a))."""
+        actions, q = self.candidates(observation)
+        best = q.argmax(1).view(-1, 1, 1).expand(-1, 1, actions.shape[-1])
+        return actions.gather(1, best).flatten(1)
+
+    def candidates(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """a + xi(s, a) of all candidates, (B, K, A), and Q_1 of them, (B, K)."""
         state = (observation - self.mean) / self.std
         first = self.decoder_state(state).unsqueeze(1) + self.decoder_latent
         actions = torch.tanh(self.decoder_rest(first.flatten(0, 1)))
@@ -353,8 +359,7 @@ class BCQPolicy(nn.Module):
         )
         actions = (actions + self.phi * torch.tanh(moved)).clamp(-1.0, 1.0)
         q = self.critic_rest(self._first(self.critic_state, self.critic_action, state, actions))
-        best = q.view(-1, self.samples).argmax(1).view(-1, 1, 1).expand(-1, 1, actions.shape[-1])
-        return actions.view(-1, self.samples, actions.shape[-1]).gather(1, best).flatten(1)
+        return actions.view(-1, self.samples, actions.shape[-1]), q.view(-1, self.samples)
 
     def _first(self, of_state: nn.Module, of_action: nn.Module, state: Tensor, actions: Tensor) -> Tensor:
         by_state = of_state(state).unsqueeze(1)

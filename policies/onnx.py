@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,10 +23,9 @@ from .whole_files import replaced_when_whole
 TOLERANCE = 1e-5  # largest difference between torch and onnxruntime, in units of action
 GOLDEN_PAIRS = 8
 BLOCK = 100  # observations at a time: a policy with many candidates needs many rows for each
-# A policy that picks the best of many candidates jumps where two of them are equally good; rounding then
-# decides. An observation is taken for such a tie where torch's own answer jumps under this relative noise.
-TIE_NOISE = 1e-5  # a hundredth of what a good sensor shows
-TIE_DRAWS = 64
+# A policy that picks the best of many candidates jumps where two are worth the same but for rounding. It tells
+# them by `candidates(observations (B, S)) -> actions (B, K, A), values (B, K)`.
+ROUNDING = 1e-5  # of a value, relative; candidates that differ by less are a tie
 MOST_TIES = 0.05  # of the observations
 
 
@@ -35,7 +35,7 @@ class ExportReport:
 
     observations: int  # compared
     largest_difference: float  # over those that are not ties
-    ties: int  # where torch itself jumps between two actions, and onnxruntime gave one of these
+    ties: int  # where several candidates are worth the same, and onnxruntime gave another of these
 
 
 def export_policy(
@@ -126,26 +126,30 @@ def _compare(module: torch.nn.Module, path: Path, observations: np.ndarray) -> E
 
 
 def _is_tie(module: torch.nn.Module, observation: np.ndarray, action: np.ndarray) -> bool:
-    """Whether torch gives ``action`` too, for some observation that is the same to rounding."""
-    answers = _run(module, _jitter(np.repeat(observation[None], TIE_DRAWS, axis=0)))
-    return bool((np.abs(answers - action).max(axis=1) <= 10 * TOLERANCE).any())
+    """Whether ``action`` is as good as the one that torch gives, to rounding."""
+    return bool((np.abs(_best(module, observation, ROUNDING) - action).max(axis=1) <= TOLERANCE).any())
 
 
 def _golden(module: torch.nn.Module, observations: np.ndarray) -> np.ndarray:
     """Up to GOLDEN_PAIRS observations (G, S) whose action stays put under rounding, on any processor."""
     order = np.random.default_rng(0).permutation(len(observations))
     candidates = observations[order[: 4 * GOLDEN_PAIRS]]
-    expected = _run(module, candidates)
-    moved = np.abs(_run(module, _jitter(np.repeat(candidates, 8, axis=0))) - np.repeat(expected, 8, axis=0))
-    stable = moved.reshape(len(candidates), -1).max(axis=1) <= 10 * TOLERANCE
+    best = [_best(module, observation, 10 * ROUNDING) for observation in candidates]
+    stable = np.array([np.ptp(actions, axis=0).max() <= TOLERANCE for actions in best])
     if not stable.any():
         raise UserError("policy not written: its action jumps with rounding wherever it was tried")
     return candidates[stable][:GOLDEN_PAIRS]
 
 
-def _jitter(observations: np.ndarray) -> np.ndarray:
-    noise = np.random.default_rng(0).uniform(-TIE_NOISE, TIE_NOISE, observations.shape)
-    return (observations + noise * (1 + np.abs(observations))).astype(np.float32)
+def _best(module: torch.nn.Module, observation: np.ndarray, margin: float) -> np.ndarray:
+    """The actions (K, A) that are worth no less than the best one, but for a relative ``margin``."""
+    candidates: Any = getattr(module, "candidates", None)
+    if candidates is None:
+        return _run(module, observation[None])
+    with torch.no_grad():
+        actions, values = candidates(torch.from_numpy(observation[None]))
+    best = values[0].max()
+    return actions[0][values[0] >= best - margin * best.abs().clamp(min=1.0)].numpy()
 
 
 @contextmanager

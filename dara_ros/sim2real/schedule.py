@@ -22,12 +22,16 @@ POLL = 0.5  # s between two looks at whether to stop
 def over_processes(
     study: Study, work: Work, folder: Path, workers: int | None, should_stop: Callable[[], bool]
 ) -> Iterator[Row]:
-    """Run the cells; yields rows as they come. Stopped, or closed, it leaves no process."""
+    """Run the cells; yields rows as they come. Stopped, or closed, it leaves no process.
+
+    What goes wrong in a cell is raised when all others are done.
+    """
     context = multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
     pool = ProcessPoolExecutor(
         min(workers or os.cpu_count() or 1, len(work)), context, initializer=_begin, initargs=(queue,)
     )
+    errors: list[BaseException] = []
     try:
         with interrupts_ignored():
             pending = {pool.submit(_work, study, cell, trials, folder) for cell, trials in work}
@@ -35,8 +39,9 @@ def over_processes(
             finished, pending = wait(pending, POLL, FIRST_COMPLETED)
             while not queue.empty():
                 yield queue.get()
-            for cell in finished:
-                cell.result()  # raises what went wrong
+            errors += filter(None, (cell.exception() for cell in finished))
+        if errors:
+            raise errors[0]
     finally:
         for process in multiprocessing.active_children():
             process.terminate()
