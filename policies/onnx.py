@@ -23,8 +23,8 @@ from .whole_files import replaced_when_whole
 TOLERANCE = 1e-5  # largest difference between torch and onnxruntime, in units of action
 GOLDEN_PAIRS = 8
 BLOCK = 100  # observations at a time: a policy with many candidates needs many rows for each
-# A policy that picks the best of many candidates jumps where two are worth the same but for rounding. It has to
-# tell them: `candidates(observations (B, S)) -> actions (B, K, A), values (B, K)`.
+# A policy that picks the best of many candidates jumps where two are worth the same but for rounding. It has
+# to tell them: `candidates(observations (B, S)) -> actions (B, K, A), values (B, K)`.
 ROUNDING = 1e-5  # of a value, relative; candidates that differ by less are a tie
 MOST_TIES = 0.05  # of the observations
 
