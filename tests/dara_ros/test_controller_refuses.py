@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import signal
@@ -146,7 +147,8 @@ def test_wrong_parameter_at_the_start_is_status_2_and_one_line(
 
 @pytest.fixture
 def own_signals() -> Iterator[None]:
-    """Puts back what a node's `main` changes in its process."""
+    """Puts back what a node's `main` changes in its process, and lets no node of an earlier one live on."""
+    gc.collect()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     interval = sys.getswitchinterval()
     yield
