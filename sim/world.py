@@ -7,9 +7,7 @@ from pydantic import (
     AfterValidator,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
@@ -24,6 +22,8 @@ def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
+Count = Annotated[int, Field(ge=0, le=1_000)]
+Steps = Annotated[int, Field(ge=1, le=10_000)]
 Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 
 
@@ -59,7 +59,7 @@ class Start(Model):
 class Bricks(Model):
     """Fixed bricks, laid anew in every episode: count, how far they stand out, sides, area."""
 
-    count: NonNegativeInt
+    count: Count
     height: Range
     size: Range
     x: Range
@@ -69,7 +69,7 @@ class Bricks(Model):
 class Blocks(Model):
     """Cubes pushed to and fro across the way; `turn` is the chance per control period to turn back."""
 
-    count: NonNegativeInt
+    count: Count
     size: PositiveFloat
     mass: PositiveFloat
     speed: Range
@@ -82,8 +82,8 @@ class Physics(Model):
     """PyBullet's time step, s; steps per control period; iterations of its solver."""
 
     timestep: PositiveFloat
-    substeps: PositiveInt
-    solver_iterations: PositiveInt
+    substeps: Steps
+    solver_iterations: Steps
 
 
 class World(Model):

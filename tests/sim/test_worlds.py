@@ -40,6 +40,10 @@ def test_a_missing_world_names_the_known_ones() -> None:
         ({"latency": 0.021}, "latency must not exceed the control period, 0.02 s"),
         ({"start": {"height": 0.28}}, "field 'start.yaw' is missing; add it"),
         (
+            {"physics": {"timestep": 0.002, "substeps": 10**400, "solver_iterations": 20}},
+            "field 'physics.substeps'",
+        ),
+        (
             {"bricks": {"count": 1, "height": [0.06, 0.02], "size": [0.1, 0.6], "x": [0, 1], "y": [0, 1]}},
             "field 'bricks.height': Value error, the lower bound comes first",
         ),
