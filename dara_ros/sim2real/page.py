@@ -73,7 +73,7 @@ def plot(scores: Sequence[Score]) -> Figure:
             panel.errorbar(
                 names.index(score.data_set) + beside,
                 d.value,
-                [[d.value - d.low], [d.high - d.value]],
+                None if d.low is None or d.high is None else [[d.value - d.low], [d.high - d.value]],
                 fmt="o",
                 capsize=2,
                 color=COLOURS[score.condition],

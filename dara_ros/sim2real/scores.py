@@ -20,14 +20,14 @@ REPETITIONS = 2_000  # of the bootstrap
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval; one trial has none."""
 
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.value:.2f}" + ("" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def ratio(values: Sequence[float], others: Sequence[float]) -> Estimate | None:
 
 def _estimate(samples: tuple[Sequence[float], ...], figure: Callable[..., np.ndarray]) -> Estimate:
     value = float(figure(*map(np.asarray, samples), axis=0))
-    if min(map(len, samples)) < 2:  # one trial tells nothing of its spread
-        return Estimate(value, value, value)
+    if min(map(len, samples)) < 2:
+        return Estimate(value)
     found = bootstrap(samples, figure, n_resamples=REPETITIONS, method="percentile", rng=0)
     return Estimate(value, *map(float, found.confidence_interval))
