@@ -142,6 +142,14 @@ class ControllerNode(LifecycleNode):
         self._responder = None
         return SUCCESS
 
+    def _LifecycleNodeMixin__change_state(self, transition: int) -> TransitionCallbackReturn:  # noqa: N802
+        """Refuse what the state does not allow: rclpy raises, which would end the node and the walk."""
+        allowed = {number for number, *_ in self._state_machine.available_transitions}
+        if transition not in allowed:
+            self.get_logger().error(f"no such transition from {self._state_machine.current_state[1]}")
+            return FAILURE
+        return super()._LifecycleNodeMixin__change_state(transition)
+
     # -- the lease ------------------------------------------------------------------------------------------
 
     def _send(self, message: JointState) -> None:

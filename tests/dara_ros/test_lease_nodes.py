@@ -95,9 +95,21 @@ def test_a_second_commander_is_refused_and_shown(
     assert standing.client.mode is Mode.WALKING
     assert figure(standing, "foreign_commands") > 0
     standing.client.node.destroy_subscription(answers)
+    standing.client.enable(False)  # in lock-step it would walk on for minutes, and fall one day
     shown.clear()
     wait_until(lambda: (DiagnosticStatus.OK, "ok") in shown)
     standing.client.node.destroy_subscription(warnings)
+    standing.client.deactivate()
+
+
+def test_a_transition_that_is_not_allowed_is_refused_and_ends_no_walk(standing: Nodes) -> None:
+    with pytest.raises(Refused, match="refused to deactivate: no such transition from inactive"):
+        standing.client.deactivate()
+    standing.client.activate()
+    standing.client.enable(True)
+    with pytest.raises(Refused, match="refused to activate: no such transition from active"):
+        standing.client.activate()
+    assert standing.client.mode is Mode.WALKING
     standing.client.enable(False)
     standing.client.deactivate()
 
