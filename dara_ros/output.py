@@ -53,3 +53,5 @@ def _pass_on(reader: int, original: int) -> None:
         with suppress(OSError):  # nobody is there any more
             while chunk:
                 chunk = chunk[os.write(original, chunk) :]
+    os.close(reader)
+    os.close(original)

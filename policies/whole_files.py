@@ -10,8 +10,11 @@ from pathlib import Path
 
 @contextmanager
 def replaced_when_whole(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write into; it takes `path`'s place in one step, or goes where that fails."""
-    temporary = path.with_name(path.name + ".part")
+    """A file beside `path` to write into; it takes `path`'s place in one step, or goes where that fails.
+
+    Another process may make the same file meanwhile: the last one that is whole stays.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         yield temporary
         os.replace(temporary, path)

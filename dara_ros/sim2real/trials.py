@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,12 +13,14 @@ import torch
 
 from .. import __version__
 from ..collection import EXPLORATION_NOISE, collect
+from ..evaluation import evaluate
 from ..policies.bcq import BCQConfig
 from ..policies.classifiers import ClassifierConfig, DomainClassifiers, train_classifiers
 from ..policies.dataset import DataSet
 from ..policies.train_config import TrainConfig
 from ..policies.training import train
-from ..rollouts import Setup, environment_class, walk
+from ..policies.whole_files import replaced_when_whole
+from ..rollouts import Setup
 from .study import CONDITIONS, ROBOT, SOURCE_WORLD, TEST_WORLDS, VALIDATION, Cell, Row, Study, behaviours
 
 # Smaller than the paper's, for the time of some hundred trainings; the same in every trial. Without a lighter
@@ -58,12 +59,8 @@ def _data_file(
     path.parent.mkdir(parents=True, exist_ok=True)
     setup = Setup(world, ROBOT, behaviours(cell.data_set), EXPLORATION_NOISE)
     seed = 2 * cell.collection_seed + (domain == "target")
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.part")  # another process may make it too
-    try:
-        collect(setup, rows, unfinished, domain, seed, workers, overwrite=True)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replaced_when_whole(path) as to:
+        collect(setup, rows, to, domain, seed, workers, overwrite=True)
     return path
 
 
@@ -125,15 +122,12 @@ def _train(trial: Row, files: tuple[Path, Path], folder: Path, classifiers: Doma
 
 def judge(trial: Row, policy: Path, validation: bool) -> Row:
     """The trial's row: walks of the policy in worlds that no data set and no choice has seen."""
-    env = environment_class()(trial.world)
     first = TEST_WORLDS + VALIDATION * validation
-    setup = Setup(trial.world, ROBOT, (str(policy),))
-    walks = [walk(env, str(policy), setup, first + episode) for episode in range(trial.episodes)]
-    env.close()
+    walked = evaluate(policy, trial.world, trial.episodes, first, ROBOT, workers=1)
     return replace(
         trial,
         version=__version__,
-        distance_m=float(np.mean([one.distance for one in walks])),
-        falls=sum(bool(one.reason) for one in walks),
-        mean_return=float(np.mean([one.rewards.sum() for one in walks])),
+        distance_m=float(np.mean(walked.distance_m)),
+        falls=walked.falls,
+        mean_return=float(np.mean(walked.returns)),
     )
