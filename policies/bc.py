@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .learning import Figures, Normaliser, TensorBatch, adam, descend
+from .learning import Figures, Learner, TensorBatch, adam, descend
 from .networks import Layer, Mlp, mlp
 
 
@@ -47,12 +46,8 @@ def bc_loss(policy: Sequence[Layer], batch: TensorBatch) -> tuple[Tensor, Figure
     return loss, {"bc_error": loss.detach()}
 
 
-class BC:
-    """One training run of behaviour cloning.
-
-    Attributes:
-        steps: updates done so far.
-    """
+class BC(Learner):
+    """One training run of behaviour cloning."""
 
     def __init__(
         self,
@@ -70,12 +65,11 @@ class BC:
             config: hyper-parameters.
             seed: of the weights.
         """
-        self.steps = 0
-        self.normaliser = Normaliser(observation_mean, observation_std)
-        self.batch = self.normaliser.batch
-        sizes = (len(observation_mean), *config.hidden, action_size)
-        self.network = Mlp(sizes, torch.Generator().manual_seed(seed))
+        super().__init__(observation_mean, observation_std, seed)
+        self.network = Mlp((len(self.mean), *config.hidden, action_size), self.generator)
+        self.networks = {"policy": self.network}
         self._optimiser = adam(self.network.leaves, config.learning_rate)
+        self.optimisers = (self._optimiser,)
 
     def update(self, batch: TensorBatch) -> Figures:
         """One gradient step; returns bc_error."""
@@ -86,28 +80,7 @@ class BC:
 
     def policy(self) -> nn.Module:
         """The policy of the weights as they are now."""
-        return BCPolicy(self.normaliser, self.network.frozen())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that `update` depends on, as tensors and plain values."""
-        return {
-            "steps": self.steps,
-            "networks": {"policy": self.network.flat.clone()},
-            "optimisers": [self._optimiser.state_dict()],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on exactly where `state_dict` was taken.
-
-        Raises:
-            UserError: the state is of a network of another size.
-        """
-        if state["networks"]["policy"].shape != self.network.flat.shape:
-            raise UserError("the checkpoint's policy has another size: resume with the same settings")
-        with torch.no_grad():
-            self.network.flat.copy_(state["networks"]["policy"])
-        self._optimiser.load_state_dict(state["optimisers"][0])
-        self.steps = state["steps"]
+        return BCPolicy(self.mean, self.std, self.network.frozen())
 
 
 class BCPolicy(nn.Module):
@@ -116,10 +89,10 @@ class BCPolicy(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, normaliser: Normaliser, layers: Sequence[Layer]) -> None:
+    def __init__(self, mean: Tensor, std: Tensor, layers: Sequence[Layer]) -> None:
         super().__init__()
-        self.register_buffer("mean", normaliser.mean.clone())
-        self.register_buffer("std", normaliser.std.clone())
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("std", std.clone())
         self.weights = nn.ParameterList(nn.Parameter(w.clone(), requires_grad=False) for w, _ in layers)
         self.biases = nn.ParameterList(nn.Parameter(b.clone(), requires_grad=False) for _, b in layers)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import UserError
-from .learning import Figures, Normaliser, TensorBatch, adam, descend
+from .learning import Figures, Learner, TensorBatch, adam, descend
 from .networks import Layer, Mlp, frozen_dtype_of_this_machine, mlp, on_states
 
 LOG_STD_RANGE = (-4.0, 15.0)  # of the VAE's posterior
@@ -162,12 +162,8 @@ def perturbation_loss(
 # ---------------------------------------------------------------- the learner
 
 
-class BCQ:
-    """One training run of BCQ.
-
-    Attributes:
-        steps: updates done so far.
-    """
+class BCQ(Learner):
+    """One training run of BCQ."""
 
     def __init__(
         self,
@@ -185,13 +181,10 @@ class BCQ:
             config: hyper-parameters.
             seed: of the weights, the noise and the exported policy's latent samples.
         """
+        super().__init__(observation_mean, observation_std, seed)
         self.config = config
-        self.steps = 0
-        self.normaliser = Normaliser(observation_mean, observation_std)
-        self.batch = self.normaliser.batch
-        self.generator = torch.Generator().manual_seed(seed)
         self.seed = seed
-        states, self.latent_size = len(observation_mean), 2 * action_size
+        states, self.latent_size = len(self.mean), 2 * action_size
         self.encoder = Mlp((states + action_size, *config.vae_hidden, 2 * self.latent_size), self.generator)
         self.decoder = Mlp((states + self.latent_size, *config.vae_hidden, action_size), self.generator)
         self.critic = Mlp((states + action_size, *config.critic_hidden, 1), self.generator, copies=2)
@@ -203,6 +196,15 @@ class BCQ:
         self._vae_optimiser = adam([*self.encoder.leaves, *self.decoder.leaves], config.learning_rate)
         self._critic_optimiser = adam(self.critic.leaves, config.learning_rate)
         self._perturbation_optimiser = adam(self.perturbation.leaves, config.learning_rate)
+        self.networks = {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "critic": self.critic,
+            "perturbation": self.perturbation,
+            "critic_target": self.critic_target,
+            "perturbation_target": self.perturbation_target,
+        }
+        self.optimisers = self._vae_optimiser, self._critic_optimiser, self._perturbation_optimiser
         self._target_dtype = frozen_dtype_of_this_machine() if config.precision == "auto" else torch.float32
 
     def draw_noise(self, rows: int) -> Noise:
@@ -254,55 +256,14 @@ class BCQ:
         generator = torch.Generator().manual_seed(self.seed)  # the same latents whenever it is asked for
         latents = torch.randn(self.config.latent_samples, self.latent_size, generator=generator)
         return BCQPolicy(
-            self.normaliser.mean,
-            self.normaliser.std,
+            self.mean,
+            self.std,
             self.decoder.frozen(),
             self.perturbation.frozen(),
             first_critic(self.critic.frozen()),
             latents.clamp_(-clip, clip),
             self.config.max_perturbation,
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that `update` depends on, as tensors and plain values."""
-        return {
-            "steps": self.steps,
-            "networks": {name: net.flat.clone() for name, net in self._networks().items()},
-            "optimisers": [optimiser.state_dict() for optimiser in self._optimisers()],
-            "generator": self.generator.get_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on exactly where `state_dict` was taken.
-
-        Raises:
-            UserError: the state is of networks of another size.
-        """
-        for name, network in self._networks().items():
-            if state["networks"][name].shape != network.flat.shape:
-                raise UserError(
-                    f"the checkpoint's {name} network has another size: resume with the same settings"
-                )
-        with torch.no_grad():
-            for name, network in self._networks().items():
-                network.flat.copy_(state["networks"][name])
-        for optimiser, saved in zip(self._optimisers(), state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        self.generator.set_state(state["generator"])
-        self.steps = state["steps"]
-
-    def _networks(self) -> dict[str, Mlp]:
-        return {
-            "encoder": self.encoder,
-            "decoder": self.decoder,
-            "critic": self.critic,
-            "perturbation": self.perturbation,
-            "critic_target": self.critic_target,
-            "perturbation_target": self.perturbation_target,
-        }
-
-    def _optimisers(self) -> tuple[torch.optim.Adam, ...]:
-        return self._vae_optimiser, self._critic_optimiser, self._perturbation_optimiser
 
 
 # ---------------------------------------------------------------- the policy as it is exported

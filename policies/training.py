@@ -19,10 +19,11 @@ import torch
 
 from .. import __version__
 from ..errors import UserError
-from .algorithms import ALGORITHMS, Learner
+from .algorithms import ALGORITHMS
 from .classifiers import MINIMUM_STD, DomainClassifiers, train_classifiers
 from .dara import DeltaR, delta_r, shaped
 from .dataset import DataSet, check_compatible
+from .learning import Learner
 from .onnx import export_policy
 from .run_files import ScalarLog, load_tensors, save_tensors, write_json, write_whole
 from .runtime import PolicyMetadata
