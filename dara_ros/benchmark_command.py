@@ -84,7 +84,8 @@ def sim2real(
     results = csv or out / "results.csv"
     rows = read_rows(results)
     work = list(missing(study, rows))
-    left, total = sum(len(trials) for _, trials in work), len(list(study.trials()))
+    asked = set(study.trials())
+    left, total = sum(len(trials) for _, trials in work), len(asked)
     say(f"{total - left} of {total} trials are in {results}")
     with stop_on_interrupt() as interrupted, progress_bars() as report:
         if ray is None:
@@ -96,9 +97,8 @@ def sim2real(
             rows.append(row)
             write_rows(results, rows)
             report("trials", total - left + number, total)
-    if rows:
+    if found := scores(row for row in rows if row.trial in asked):  # a file may hold other studies too
         out.mkdir(parents=True, exist_ok=True)
-        found = scores(rows)
         page = write_report(out / "report.html", found, shlex.join(["dara", *sys.argv[1:]]))
         emit(found, as_json, f"{as_text(found)}\n\n{results}, {page}")
     if interrupted():

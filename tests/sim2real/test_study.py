@@ -201,6 +201,22 @@ def test_a_study_that_is_stopped_goes_on(tmp_path: Path, capfd: pytest.CaptureFi
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
+def test_the_table_is_of_what_was_asked_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    asked = Study(
+        ("low_battery",), ("medium",), ("target", "bc"), (0.1,), 2, 1, False, 400, 330, steps=5, episodes=1
+    )
+    others = (replace(asked, validation=True), replace(asked, steps=6))
+    rows = [filled(trial, distance=1.0) for trial in asked.trials()]
+    rows += [filled(trial, distance=9.0) for study in others for trial in study.trials()]
+    write_rows(tmp_path / "results.csv", rows)
+    assert main(command(tmp_path, 5, "--json")) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert [(row["condition"], row["trials"], row["distance_m"]["value"]) for row in found] == [
+        ("target", 2, 1.0),
+        ("bc", 2, 1.0),
+    ]
+
+
 def test_ray_gives_the_same(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray: pip install 'dara_ros[ray]'")
     for folder, more in (("here", ()), ("ray", ("--ray", "local"))):
