@@ -169,13 +169,13 @@ class PyBulletDriver:
     def _apply(self, motors: MotorCommand) -> None:
         """One physics step's torques. Plain floats: for twelve joints they are three times faster."""
         kp, kd, strength = motors.kp, motors.kd, self.world.motor.strength
-        drag, sag = self.world.drag, 1.0 - min(self.world.motor.sag * self._power, DEEPEST_SAG)
-        targets, torques, loads, power = motors.positions.tolist(), [], [], 0.0
-        for target, (q, dq, _, _), motor in zip(
-            targets, self._joint_states(), self._motor_limits, strict=True
-        ):
+        drag, sag = self.world.drag, self.world.motor.sag
+        left = 1.0 - min(sag * self._power, DEEPEST_SAG)
+        states = self._joint_states()
+        targets, torques = motors.positions.tolist(), []
+        for target, (q, dq, _, _), motor in zip(targets, states, self._motor_limits, strict=True):
             limit, knee, max_velocity, inverse_fade = motor
-            limit *= sag
+            limit *= left
             torque = kp * (target - q) - kd * dq
             # A motor that turns the way it pushes loses torque towards its greatest speed.
             speed = dq if torque > 0.0 else -dq
@@ -185,12 +185,14 @@ class PyBulletDriver:
                 torque = limit
             elif torque < -limit:
                 torque = -limit
-            torque *= strength
-            power += max(torque * dq, 0.0)  # what flows back does not fill the battery
-            torques.append(torque)
-            loads.append(torque - drag * dq * abs(dq))
+            torques.append(strength * torque)
+        loads, speeds = torques, [state[1] for state in states]
+        if sag:  # what flows back does not fill the battery
+            self._power = sum(max(torque * dq, 0.0) for torque, dq in zip(torques, speeds, strict=True))
+        if drag:
+            loads = [torque - drag * dq * abs(dq) for torque, dq in zip(torques, speeds, strict=True)]
         self._set_torques(forces=loads)
-        self._torques, self._power = torques, power
+        self._torques = torques
 
     def _joint_state(self) -> tuple[Array, Array]:
         table = np.array([row[:2] for row in self._joint_states()])
