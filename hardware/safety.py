@@ -77,7 +77,7 @@ class Supervisor:
         self._stamp: int | None = None  # of the last state
         self._repeats = 0  # states in a row with that same stamp
         self._stopped = ""  # what was wrong with the robot's clock then
-        self._unrest = ""  # which joint moved then, and how fast
+        self._state: RobotState | None = None  # the last one
         self._watch: Watch | None = None  # since the motors were energised
         self._timeout_ns = round(spec.safety.command_timeout * 1e9)
 
@@ -92,8 +92,9 @@ class Supervisor:
             return f"can stand up only from passive, not from {self.mode.value}"
         if self._stopped:
             return f"cannot stand up: {self._stopped}"
-        if self._unrest:
-            return f"cannot stand up: {self._unrest}; wait until the robot rests"
+        moves = "" if self._state is None else unrest(self.spec, self._state)
+        if moves:
+            return f"cannot stand up: {moves}; wait until the robot rests"
         self._watch = None
         self._enter(Mode.STANDING_UP)
         return ""
@@ -198,7 +199,7 @@ class Supervisor:
     def _state_fault(self, state: RobotState) -> str:
         """Why the robot must be damped in `state`; empty where all is well."""
         self._stopped = self._clock_fault(state.stamp)
-        self._unrest = unrest(self.spec, state)
+        self._state = state
         if self.mode not in ENERGISED:
             return "" if state.is_finite() else NOT_FINITE
         # Only in a walk: a robot that is told to stand up may just have sunk onto its stops, limp.

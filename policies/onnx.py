@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +134,15 @@ def _is_tie(module: torch.nn.Module, observation: np.ndarray, action: np.ndarray
 def _golden(module: torch.nn.Module, observations: np.ndarray) -> np.ndarray:
     """Up to GOLDEN_PAIRS observations (G, S) whose action stays put under rounding, on any processor."""
     order = np.random.default_rng(0).permutation(len(observations))
-    candidates = observations[order[: 4 * GOLDEN_PAIRS]]
-    best = [_best(module, observation, 10 * ROUNDING) for observation in candidates]
-    stable = np.array([np.ptp(actions, axis=0).max() <= TOLERANCE for actions in best])
-    if not stable.any():
+    stable = (
+        observation
+        for observation in observations[order]
+        if np.ptp(_best(module, observation, 10 * ROUNDING), axis=0).max() <= TOLERANCE
+    )
+    golden = list(islice(stable, GOLDEN_PAIRS))
+    if not golden:
         raise UserError("policy not written: its action jumps with rounding wherever it was tried")
-    return candidates[stable][:GOLDEN_PAIRS]
+    return np.array(golden)
 
 
 def _best(module: torch.nn.Module, observation: np.ndarray, margin: float) -> np.ndarray:

@@ -206,6 +206,14 @@ def test_golden_pairs_keep_away_from_jumps(tmp_path: Path) -> None:
     assert (np.abs(golden[:, 0] - golden[:, 1]) > 1e-3).all()  # of values around 50
 
 
+def test_golden_pairs_are_found_where_nearly_all_observations_are_on_jumps(tmp_path: Path) -> None:
+    observations = OBSERVATIONS.copy()
+    observations[2:, 1] = observations[2:, 0]
+    export_policy(PicksTheBest(), observations, METADATA, tmp_path / "p.onnx")
+    golden = np.array(Policy.load(tmp_path / "p.onnx").metadata.golden_observations)
+    np.testing.assert_allclose(sorted(golden[:, 0]), sorted(observations[:2, 0]))
+
+
 def test_a_tie_is_told_from_an_error() -> None:
     module, ones = PicksTheBest(), np.ones(S, np.float32)
     close, apart = (ones + np.eye(S, dtype=np.float32)[0] * lead for lead in (4e-4, 1e-3))
