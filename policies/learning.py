@@ -1,116 +1,281 @@
-"""What the algorithms share: batches as tensors, checkpoints, an optimiser step with no other gradient."""
+"""What the algorithms share: batches as tensors, runs that train together, checkpoints, optimiser steps.
+
+A loss is a pure function of weights, batch and noise, written for one run. R runs (seeds, data, etas,
+learning rates) are one computation: their weights and batches are stacked, and `over_runs` maps the function
+over them. Nothing that one run computes depends on another.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .networks import Mlp
+from .networks import Parameters
+from .sampling import UnionBatch, UnionSampler
 
 Figures = dict[str, Tensor]
+Answer = TypeVar("Answer")
 
 
 class TensorBatch(NamedTuple):
-    """A batch of B transitions, observations normalised; all float32."""
+    """A batch of B transitions, observations normalised; all float32. Of R runs: (R, ...) each."""
 
     states: Tensor  # (B, S)
     actions: Tensor  # (B, A), in [-1, 1]
     rewards: Tensor  # (B,)
     next_states: Tensor  # (B, S)
     terminals: Tensor  # (B,), 1.0 where the episode failed; a timeout is 0.0 and bootstraps
+    is_target: Tensor  # (B,), 1.0 where the row is of the target domain
+    rows: Tensor  # (B,) int64, row numbers in the union
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run is made from, beside its data.
+
+    Attributes:
+        observation_mean, observation_std: (S,) statistics of the data as the batches mix it.
+        config: hyper-parameters, of the class that the learner names.
+        seed: of the weights, the noise and the exported policy's constants.
+    """
+
+    observation_mean: np.ndarray
+    observation_std: np.ndarray
+    config: Any
+    seed: int
 
 
 class Learner(ABC):
-    """One training run of one algorithm, made from (observation mean (S,), observation std (S,), action size,
-    hyper-parameters, seed).
+    """One algorithm, training one run or several that differ in data, seed and learning rates.
 
     A subclass draws its networks and optimisers, in attributes of these names; with its random numbers they
     are all that its updates depend on.
 
     Attributes:
+        NAME: what `--algorithm` calls it.
+        Config: the dataclass of its hyper-parameters; it has a `batch_size`.
+        config: of the runs; where their learning rates differ, the first one's.
         steps: updates done so far.
+        warm_up: updates that come before those the user asked for, such as of a model.
         networks: by name, for checkpoints.
         optimisers: in a fixed order.
-        generator: of all its random numbers.
+        tables: of each run, what `look` found.
     """
 
-    networks: dict[str, Mlp]
+    NAME: ClassVar[str]
+    Config: ClassVar[type]
+
+    networks: dict[str, Parameters]
     optimisers: tuple[torch.optim.Optimizer, ...]
+    warm_up: int = 0
 
-    def __init__(self, observation_mean: np.ndarray, observation_std: np.ndarray, seed: int) -> None:
-        self.steps = 0
-        self.mean = torch.as_tensor(observation_mean, dtype=torch.float32)
-        self.std = torch.as_tensor(observation_std, dtype=torch.float32)
-        self.generator = torch.Generator().manual_seed(seed)
+    def __init__(self, action_size: int, runs: Sequence[Run], device: str = "cpu") -> None:
+        """Draw the networks.
 
-    def batch(
-        self,
-        observations: np.ndarray,
-        actions: np.ndarray,
-        rewards: np.ndarray,
-        next_observations: np.ndarray,
-        terminals: np.ndarray,
-    ) -> TensorBatch:
-        """Raw arrays, (B, S), (B, A), (B,), (B, S), (B,), as a batch with normalised observations."""
-        return TensorBatch(
-            (torch.from_numpy(observations) - self.mean) / self.std,
-            torch.from_numpy(actions),
-            torch.from_numpy(rewards),
-            (torch.from_numpy(next_observations) - self.mean) / self.std,
-            torch.from_numpy(terminals).float(),
-        )
+        Args:
+            action_size: A; actions are in [-1, 1].
+            runs: at least one.
+            device: of torch.
+
+        Raises:
+            UserError: the runs differ in more than seeds, data and learning rates.
+        """
+        self.steps = self.phase_began = 0
+        self.runs = tuple(runs)
+        self.config = runs[0].config
+        self.state_size, self.action_size = len(runs[0].observation_mean), action_size
+        _check_that_they_fit(self.runs)
+        self.device = torch.device(device)
+        self.tables: list[dict[str, Tensor]] = [{} for _ in runs]
+        self.generators = [torch.Generator(self.device).manual_seed(run.seed) for run in runs]
+        self.mean = self.stack([torch.as_tensor(run.observation_mean, dtype=torch.float32) for run in runs])
+        self.std = self.stack([torch.as_tensor(run.observation_std, dtype=torch.float32) for run in runs])
 
     @abstractmethod
     def update(self, batch: TensorBatch) -> Figures:
-        """One gradient step; 0-dimensional figures by name."""
+        """One gradient step of every run; figures by name, () or (R,)."""
 
     @abstractmethod
-    def policy(self) -> nn.Module:
-        """observation (B, S) float32 -> action (B, A) float32 in [-1, 1], deterministic, for export."""
+    def policy(self, run: int = 0) -> nn.Module:
+        """A run's observation (B, S) -> action (B, A) in [-1, 1], float32, deterministic, for export."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that `update` depends on, as tensors and plain values."""
+    def look(self, unions: Sequence[UnionSampler]) -> None:  # noqa: B027 - most look at nothing
+        """Called before every update with each run's data, for what needs more of it than a batch.
+
+        What it finds belongs into `tables`, so that it is there when a run goes on.
+        """
+
+    def begin_phase(self) -> None:
+        """Begin again on other data with the weights as they are: fresh optimisers, another warm-up."""
+        for optimiser in self.optimisers:
+            optimiser.state.clear()
+        self.phase_began = self.steps
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the next update is one of the warm-up."""
+        return self.steps - self.phase_began < self.warm_up
+
+    # -- what subclasses are written with -------------------------------------------------------------------
+
+    def stack(self, of_runs: Sequence[Tensor]) -> Tensor:
+        """One tensor of each run as one, on the device: (...) for one run, (R, ...) for several."""
+        return (torch.stack(list(of_runs)) if len(self.runs) > 1 else of_runs[0]).to(self.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers of this shape for each run."""
+        return self.stack([torch.randn(shape, generator=one, device=self.device) for one in self.generators])
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Numbers from [0, 1) of this shape for each run."""
+        return self.stack([torch.rand(shape, generator=one, device=self.device) for one in self.generators])
+
+    def over_runs(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
+        """`function` of one run's arguments (tensors, or tuples, lists and dicts of them), for every run."""
+        if len(self.runs) == 1:
+            return function(*arguments)
+        return torch.vmap(function)(*arguments)
+
+    def descend(
+        self,
+        optimiser: torch.optim.Optimizer,
+        loss: Callable[..., tuple[Tensor, Figures]],
+        *arguments: Any,
+    ) -> Figures:
+        """A step of `optimiser` down `loss(*arguments)`, on its own weights; no other gradient is computed.
+
+        The runs' losses are summed: no weight is of more than one run, so each gradient is as if alone.
+        """
+        value, figures = self.over_runs(loss, *arguments)
+        leaves = optimiser.param_groups[0]["params"]
+        for leaf, gradient in zip(leaves, torch.autograd.grad(value.sum(), leaves), strict=True):
+            leaf.grad = gradient
+        optimiser.step()
+        return figures
+
+    def adam(self, parameters: Iterable[Parameters], rate: str = "learning_rate", **options: Any) -> Adam:
+        """Adam as the papers have it, at each run's learning rate of that name."""
+        leaves = [leaf for each in parameters for leaf in each.leaves]
+        return Adam(leaves, [getattr(run.config, rate) for run in self.runs], **options)
+
+    # -- batches and checkpoints ----------------------------------------------------------------------------
+
+    def batch(self, *of_runs: UnionBatch) -> TensorBatch:
+        """A batch of each run, stacked, with normalised observations."""
+
+        def column(name: str) -> Tensor:
+            return self.stack([torch.from_numpy(getattr(rows, name)) for rows in of_runs])
+
+        mean, std = self.mean.unsqueeze(-2), self.std.unsqueeze(-2)
+        return TensorBatch(
+            (column("observations") - mean) / std,
+            column("actions"),
+            column("rewards"),
+            (column("next_observations") - mean) / std,
+            column("terminals").float(),
+            column("is_target").float(),
+            column("rows"),
+        )
+
+    def state_dict(self, run: int = 0) -> dict[str, Any]:
+        """Everything that a run's updates depend on, as tensors and plain values."""
         return {
             "steps": self.steps,
-            "networks": {name: net.flat.clone() for name, net in self.networks.items()},
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "generator": self.generator.get_state(),
+            "phase_began": self.phase_began,
+            "networks": {name: self._of(net.flat, run).clone() for name, net in self.networks.items()},
+            "optimisers": [
+                {
+                    at: {
+                        name: self._of_optimiser(name, value, run).clone() for name, value in moments.items()
+                    }
+                    for at, moments in optimiser.state_dict()["state"].items()
+                }
+                for optimiser in self.optimisers
+            ],
+            "generator": self.generators[run].get_state(),
+            "tables": dict(self.tables[run]),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on exactly where `state_dict` was taken.
+    def load_state_dict(self, state: dict[str, Any], run: int = 0) -> None:
+        """Let a run go on exactly where `state_dict` was taken; the others have to be at the same step.
 
         Raises:
             UserError: the state is of networks of another size.
         """
         for name, network in self.networks.items():
-            if state["networks"][name].shape != network.flat.shape:
+            if state["networks"][name].shape != self._of(network.flat, run).shape:
                 raise UserError(
                     f"the checkpoint's {name} network has another size: resume with the same settings"
                 )
         with torch.no_grad():
             for name, network in self.networks.items():
-                network.flat.copy_(state["networks"][name])
+                self._of(network.flat, run).copy_(state["networks"][name])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        self.generator.set_state(state["generator"])
-        self.steps = state["steps"]
+            self._load_optimiser(optimiser, saved, run)
+        self.generators[run].set_state(state["generator"])
+        self.tables[run] = dict(state["tables"])
+        self.steps, self.phase_began = state["steps"], state["phase_began"]
+
+    def _of(self, tensor: Tensor, run: int) -> Tensor:
+        return tensor.detach() if len(self.runs) == 1 else tensor.detach()[run]
+
+    def _of_optimiser(self, name: str, tensor: Tensor, run: int) -> Tensor:
+        return tensor if name == "step" else self._of(tensor, run)
+
+    def _optimiser_state(self, optimiser: torch.optim.Optimizer, run: int) -> dict[int, dict[str, Tensor]]:
+        return {
+            at: {name: self._of_optimiser(name, value, run).clone() for name, value in moments.items()}
+            for at, moments in optimiser.state_dict()["state"].items()
+        }
+
+    def _load_optimiser(
+        self, optimiser: torch.optim.Optimizer, saved: dict[int, dict[str, Tensor]], run: int
+    ) -> None:
+        for at, leaf in enumerate(optimiser.param_groups[0]["params"]):
+            if at not in saved:
+                continue
+            moments = optimiser.state[leaf]
+            for name, value in saved[at].items():
+                if name not in moments:
+                    moments[name] = value.clone() if name == "step" else torch.zeros_like(leaf)
+                self._of_optimiser(name, moments[name], run).copy_(value)
 
 
-def adam(leaves: Iterable[Tensor], learning_rate: float) -> torch.optim.Adam:
-    """Adam as the papers have it, all weights in one kernel."""
-    return torch.optim.Adam(leaves, lr=learning_rate, fused=True)
+class Adam(torch.optim.Adam):
+    """Adam in one kernel over the weights of all runs, each at its own learning rate."""
+
+    def __init__(self, leaves: Sequence[Tensor], rates: Sequence[float], **options: Any) -> None:
+        super().__init__(leaves, lr=max(rates), fused=True, **options)
+        self.shares = None if len(set(rates)) == 1 else torch.tensor(rates) / max(rates)
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """One step; a run goes the share of it that its learning rate is of the largest."""
+        if self.shares is None:
+            super().step()
+            return
+        leaves = self.param_groups[0]["params"]
+        before = [leaf.clone() for leaf in leaves]
+        super().step()
+        for leaf, old in zip(leaves, before, strict=True):
+            share = self.shares.to(leaf.device).view(-1, *[1] * (leaf.dim() - 1))
+            leaf.copy_(old.lerp(leaf, share))
 
 
-def descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
-    """One optimiser step on its own weights; no other gradient is computed."""
-    leaves = optimiser.param_groups[0]["params"]
-    for leaf, gradient in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
-        leaf.grad = gradient
-    optimiser.step()
+def _check_that_they_fit(runs: Sequence[Run]) -> None:
+    first = runs[0].config
+    for run in runs[1:]:
+        for setting in fields(first):
+            one, other = getattr(first, setting.name), getattr(run.config, setting.name)
+            if one != other and not setting.name.endswith("learning_rate"):
+                raise UserError(
+                    f"runs that train together have one {setting.name}, not {one} and {other}: only data, "
+                    "seeds, eta and learning rates may differ"
+                )

@@ -3,6 +3,9 @@
 The weights of a network are views of one flat float32 vector, so that a target network follows its online
 network in one operation and a low-precision copy is one cast. Several networks of one shape (BCQ's two
 critics) share one set of weights with a leading dimension, and one batched product evaluates them all.
+
+Runs that train together have their weights stacked: one more dimension, before all others. Only `Mlp` and
+`Scalar` know of it; a loss is written for one run, and `Learner.over_runs` maps it over all.
 """
 
 from __future__ import annotations
@@ -19,34 +22,61 @@ Layer = tuple[Tensor, Tensor]
 _ALIGNMENT = 16  # floats: every weight starts on a cache line, as a tensor of its own would
 
 
-class Mlp:
-    """The weights of one perceptron, or of `copies` perceptrons of the same shape.
+class Parameters:
+    """What an optimiser steps and a checkpoint holds: one flat float32 tensor, (P,), or (R, P) for R runs."""
 
-    Attributes:
-        flat: (P,) float32, all weights.
-        layers: the affine layers from input to output, views of `flat` which require gradients.
-    """
-
-    def __init__(self, sizes: Sequence[int], generator: torch.Generator, copies: int = 0) -> None:
-        """Draw weights and biases uniformly from +-1/sqrt(inputs), the custom of the field.
-
-        Args:
-            sizes: widths from the input to the output, at least two.
-            generator: the only source of randomness.
-            copies: 0 for one network with (inputs, outputs) weights, else the leading dimension.
-        """
-        self.sizes = tuple(sizes)
-        self.copies = copies
-        self.flat = torch.zeros(self._place()[1])
-        self.layers = self._views(self.flat)
-        for weight, bias in self.layers:
-            bound = 1.0 / math.sqrt(weight.shape[-2])
-            for tensor in (weight, bias):
-                tensor.uniform_(-bound, bound, generator=generator).requires_grad_()
+    flat: Tensor
 
     @property
     def leaves(self) -> list[Tensor]:
         """The tensors that an optimiser steps, in a fixed order."""
+        raise NotImplementedError
+
+
+class Scalar(Parameters):
+    """One number of each run, such as the logarithm of a Lagrange multiplier: () or (R,)."""
+
+    def __init__(self, value: float, generators: Sequence[torch.Generator]) -> None:
+        lead = (len(generators),) if len(generators) > 1 else ()
+        self.flat = torch.full(lead, value, device=generators[0].device).requires_grad_()
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """The number itself."""
+        return [self.flat]
+
+
+class Mlp(Parameters):
+    """The weights of one perceptron, or of `copies` perceptrons of the same shape, of each run.
+
+    Attributes:
+        layers: the affine layers from input to output, views of `flat` which require gradients.
+    """
+
+    def __init__(self, sizes: Sequence[int], generators: Sequence[torch.Generator], copies: int = 0) -> None:
+        """Draw weights and biases uniformly from +-1/sqrt(inputs), the custom of the field.
+
+        Args:
+            sizes: widths from the input to the output, at least two.
+            generators: the only source of randomness, one for each run, all on the device of the weights.
+            copies: 0 for one network with (inputs, outputs) weights, else the leading dimension of a run's.
+        """
+        self.sizes = tuple(sizes)
+        self.copies = copies
+        flat = torch.zeros(len(generators), self._place()[1], device=generators[0].device)
+        for of_run, generator in zip(flat, generators, strict=True):
+            for weight, bias in self._views(of_run):
+                bound = 1.0 / math.sqrt(weight.shape[-2])
+                for tensor in (weight, bias):
+                    tensor.uniform_(-bound, bound, generator=generator)
+        self.flat = flat if len(generators) > 1 else flat[0]
+        self.layers = self._views(self.flat)
+        for leaf in self.leaves:
+            leaf.requires_grad_()
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """Weights and biases of all layers."""
         return [tensor for layer in self.layers for tensor in layer]
 
     def target_copy(self) -> Mlp:
@@ -72,8 +102,12 @@ class Mlp:
         layers = self._views(self.flat.to(dtype))
         return [*layers[:-1], self._views(self.flat)[-1]] if exact_output else layers
 
+    def of_run(self, run: int) -> list[Layer]:
+        """The layers of one run, without gradients, on the CPU."""
+        return self._views((self.flat if self.flat.dim() == 1 else self.flat[run]).cpu())
+
     def _place(self) -> tuple[list[tuple[int, tuple[int, ...]]], int]:
-        """Offset and shape of every weight and bias in `flat`, and its length."""
+        """Offset and shape of every weight and bias in a run's `flat`, and its length."""
         lead = (self.copies,) if self.copies else ()
         places: list[tuple[int, tuple[int, ...]]] = []
         offset = 0
@@ -84,7 +118,8 @@ class Mlp:
         return places, offset
 
     def _views(self, flat: Tensor) -> list[Layer]:
-        views = [flat[at : at + math.prod(shape)].view(shape) for at, shape in self._place()[0]]
+        runs = flat.shape[:-1]
+        views = [flat[..., at : at + math.prod(shape)].view(*runs, *shape) for at, shape in self._place()[0]]
         return list(zip(views[::2], views[1::2], strict=True))
 
 

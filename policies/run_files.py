@@ -19,9 +19,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         write(to)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text whole."""
+    write_whole(path, lambda to: to.write_text(text))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole."""
-    write_whole(path, lambda to: to.write_text(json.dumps(value, indent=1)))
+    write_text(path, json.dumps(value, indent=1))
 
 
 def save_tensors(path: Path, value: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ state. Several batches are read at once, since one sorted read of many rows is c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +17,14 @@ from .dara import augment
 from .dataset import Batch
 
 BATCHES_PER_READ = 16
+
+
+@dataclass
+class UnionBatch(Batch):
+    """Rows of the union, the source's rewards augmented."""
+
+    rows: np.ndarray  # (B,) int64: row numbers in the union, the source's first
+    is_target: np.ndarray  # (B,) bool
 
 
 class UnionSampler:
@@ -59,7 +68,25 @@ class UnionSampler:
             return round(self.mix * self.batch_size) / self.batch_size
         return len(self.target) / (len(self.source) + len(self.target))
 
-    def batches(self, start: int = 0) -> Iterator[Batch]:
+    def __len__(self) -> int:
+        return len(self.source) + len(self.target)
+
+    def episodes(self) -> tuple[np.ndarray, np.ndarray]:
+        """First row and one past the last row of every episode of the union."""
+        (starts, ends), (more_starts, more_ends) = self.source.episodes(), self.target.episodes()
+        offset = len(self.source)
+        return np.concatenate((starts, offset + more_starts)), np.concatenate((ends, offset + more_ends))
+
+    def in_order(self) -> Iterator[UnionBatch]:
+        """Every row of the union once, block by block."""
+        at = 0
+        for data, is_target in ((self.source, False), (self.target, True)):
+            for block in data.blocks():
+                rows = np.arange(at, at + len(block.rewards))
+                yield self._augmented(block, rows, np.full(len(rows), is_target))
+                at += len(rows)
+
+    def batches(self, start: int = 0) -> Iterator[UnionBatch]:
         """Batch number `start` and all that follow, without end."""
         block, skip = divmod(start, BATCHES_PER_READ)
         while True:
@@ -68,26 +95,31 @@ class UnionSampler:
                 yield _slice(rows, at, at + self.batch_size)
             block, skip = block + 1, 0
 
-    def _read(self, block: int) -> Batch:
+    def _read(self, block: int) -> UnionBatch:
         rng = np.random.default_rng((self.seed, block))
         count = BATCHES_PER_READ * self.batch_size
         if self.mix is None:
-            indices = rng.integers(len(self.source) + len(self.target), size=count)
-            is_target = indices >= len(self.source)
-            indices[is_target] -= len(self.source)
+            rows = rng.integers(len(self), size=count)
         else:
             is_target = np.arange(count) % self.batch_size < round(self.mix * self.batch_size)
-            indices = np.where(
+            rows = np.where(
                 is_target,
-                rng.integers(len(self.target), size=count),
+                len(self.source) + rng.integers(len(self.target), size=count),
                 rng.integers(len(self.source), size=count),
             )
-        of_source, of_target = indices[~is_target], indices[is_target]
-        source, target = self.source.rows(of_source), self.target.rows(of_target)
-        if self.delta is not None:
-            source.rewards = augment(source.rewards, self.delta[of_source], self.eta)
+        is_target = rows >= len(self.source)
+        source = self.source.rows(rows[~is_target])
+        target = self.target.rows(rows[is_target] - len(self.source))
         place = np.argsort(np.argsort(is_target, kind="stable"), kind="stable")
-        return _interleave(source, target, place)
+        return self._augmented(_interleave(source, target, place), rows, is_target)
+
+    def _augmented(self, batch: Batch, rows: np.ndarray, is_target: np.ndarray) -> UnionBatch:
+        columns = {name: getattr(batch, name) for name in _COLUMNS}
+        if self.delta is not None:
+            penalty = np.zeros(len(rows), np.float32)
+            penalty[~is_target] = self.delta[rows[~is_target]]
+            columns["rewards"] = augment(batch.rewards, penalty, self.eta)
+        return UnionBatch(**columns, rows=rows, is_target=is_target)
 
 
 _COLUMNS = ("observations", "actions", "rewards", "next_observations", "terminals")
@@ -100,5 +132,5 @@ def _interleave(source: Batch, target: Batch, place: np.ndarray) -> Batch:
     )
 
 
-def _slice(batch: Batch, start: int, stop: int) -> Batch:
-    return Batch(*(getattr(batch, name)[start:stop] for name in _COLUMNS))
+def _slice(batch: UnionBatch, start: int, stop: int) -> UnionBatch:
+    return UnionBatch(**{name: column[start:stop] for name, column in vars(batch).items()})

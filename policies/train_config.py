@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from ..errors import UserError
 from ..plain_yaml import parse_yaml, read_yaml
-from .algorithms import ALGORITHMS
-from .bc import BCConfig
-from .bcq import BCQConfig
+from .algorithms import algorithms
 from .classifiers import ClassifierConfig
 from .dara import DEFAULT_CLIP, DEFAULT_ETA, PENALTIES, check_eta
 
@@ -25,22 +24,25 @@ class TrainConfig:
     source: str | tuple[str, ...]  # files and folders of the source domain (the simulator)
     target: str | tuple[str, ...]  # files and folders of the target domain (the robot)
     out: str  # directory for all that the run writes
-    algorithm: str = "bcq"  # one of algorithms.ALGORITHMS; its settings are in the field of that name
+    algorithm: str = "bcq"  # one of algorithms.algorithms()
     eta: float = DEFAULT_ETA  # weight of delta_r in the source's rewards; 0: no augmentation, no classifiers
     mix: float | None = None  # fraction of target rows in a batch; None: proportional to the file sizes
     clip: float = DEFAULT_CLIP  # |delta_r| is at most this
     penalty: str = (
         "rows"  # rows: each row's own delta_r; constant: their mean, a control; centred: without it
     )
-    steps: int = 100_000  # gradient steps
+    steps: int = 100_000  # gradient steps, beside those of a warm-up that the algorithm may have
+    tune: int = (
+        0  # first so many more steps on source rows alone, then `steps` on target rows alone; 0: union
+    )
     seed: int = 0
     threads: int = 1  # of torch; one each for runs side by side is faster than many for one
+    device: str = "cpu"  # of torch, where the algorithm trains: cpu, or cuda
     log_interval: int = 100  # steps between two points of the learning curves
     checkpoint_interval: int = 5_000  # steps between two checkpoints
     resume: bool = False  # go on from out/checkpoint.pt
     classifiers: ClassifierConfig = field(default_factory=ClassifierConfig)
-    bcq: BCQConfig = field(default_factory=BCQConfig)
-    bc: BCConfig = field(default_factory=BCConfig)
+    settings: Any = None  # the algorithm's hyper-parameters, its own dataclass; None: the defaults
 
     def __post_init__(self) -> None:
         for name in ("source", "target"):
@@ -49,8 +51,19 @@ class TrainConfig:
             object.__setattr__(self, name, several)
         object.__setattr__(self, "out", str(self.out))
         check_eta(self.eta)
-        if self.algorithm not in ALGORITHMS:
-            raise UserError(f"algorithm is {self.algorithm!r}: give one of {', '.join(ALGORITHMS)}")
+        kind = _settings_of(self.algorithm)
+        if self.settings is None:
+            object.__setattr__(self, "settings", kind())
+        if not isinstance(self.settings, kind):
+            raise UserError(
+                f"settings are a {type(self.settings).__name__}: {self.algorithm} takes a {kind.__name__}"
+            )
+        if self.tune < 0:
+            raise UserError(f"tune is {self.tune}: give the steps on source rows alone, at least 1, or 0")
+        if self.tune and self.mix is not None:
+            raise UserError("tune and mix exclude each other: tuning draws no batch from both files")
+        if self.device != "cpu" and not (self.device == "cuda" and torch.cuda.is_available()):
+            raise UserError(f"device is {self.device!r}: give cpu, or cuda on a machine with a GPU")
         if self.mix is not None and not 0.0 <= self.mix <= 1.0:
             raise UserError(f"mix is {self.mix}: give the fraction of target rows in a batch, from 0 to 1")
         if self.penalty not in PENALTIES:
@@ -60,11 +73,6 @@ class TrainConfig:
         for name in ("steps", "threads", "log_interval", "checkpoint_interval"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: give at least 1")
-
-    @property
-    def hyperparameters(self) -> BCQConfig | BCConfig:
-        """The settings of the chosen algorithm."""
-        return getattr(self, self.algorithm)
 
     def to_yaml(self) -> str:
         """All settings; `from_yaml` gives the same configuration back."""
@@ -80,6 +88,14 @@ class TrainConfig:
         return _from_mapping(cls, parse_yaml(text, name), name)
 
 
+def _settings_of(algorithm: Any) -> type:
+    """The dataclass of an algorithm's hyper-parameters."""
+    known = algorithms()
+    if algorithm not in known:
+        raise UserError(f"algorithm is {algorithm!r}: give one of {', '.join(sorted(known))}")
+    return known[algorithm].Config
+
+
 def _from_mapping(kind: type, values: Any, name: str) -> Any:
     if not isinstance(values, dict):
         raise UserError(f"{name} must be a mapping of settings: see a config.yaml that dara train wrote")
@@ -87,17 +103,16 @@ def _from_mapping(kind: type, values: Any, name: str) -> Any:
     unknown = sorted(set(map(str, values)) - set(known))
     if unknown:
         raise UserError(f"{name} has an unknown setting {unknown[0]!r}: known are {', '.join(known)}")
-    nested = {"classifiers": ClassifierConfig, "bcq": BCQConfig, "bc": BCConfig}
-    arguments = {
-        key: _from_mapping(nested[key], value, f"{name}: {key}")
-        if key in nested
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for key, value in values.items()
-    }
-    for key, value in arguments.items():
+    arguments = {}
+    for key, value in values.items():
+        if kind is TrainConfig and key == "classifiers":
+            value = _from_mapping(ClassifierConfig, value, f"{name}: classifiers")
+        elif kind is TrainConfig and key == "settings" and value is not None:
+            value = _from_mapping(_settings_of(values.get("algorithm", "bcq")), value, f"{name}: settings")
+        elif isinstance(value, list):
+            value = tuple(value)
         _check_type(f"{name}: {key}", value, known[key].default)
+        arguments[key] = value
     try:
         return kind(**arguments)
     except TypeError as error:

@@ -1,15 +1,15 @@
 """From two data set files to a policy file: check, classify, augment, learn, export.
 
-`dara train` and the offline node both call `train`. It blocks; a callback says how far it is, another asks it
-to stop.
+`dara train` and the offline node call `train`; `train_many` does the same for several runs of one algorithm
+at once. Both block; a callback says how far they are, another asks them to stop.
 """
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ import torch
 
 from .. import __version__
 from ..errors import UserError
-from .algorithms import ALGORITHMS
+from .algorithms import algorithms
 from .classifiers import MINIMUM_STD, DomainClassifiers, train_classifiers
 from .dara import DeltaR, delta_r, shaped
 from .dataset import DataSet, check_compatible
-from .learning import Learner
+from .learning import Learner, Run
 from .onnx import export_policy
-from .run_files import ScalarLog, load_tensors, save_tensors, write_json, write_whole
+from .run_files import ScalarLog, load_tensors, save_tensors, write_json, write_text
 from .runtime import PolicyMetadata
 from .sampling import UnionSampler
 from .train_config import TrainConfig, check_resumable
@@ -43,8 +43,9 @@ class TrainResult:
     """What a run left.
 
     Attributes:
-        policy: the policy file; None where the run was stopped before it had learnt anything.
+        policy: the policy file; None where the run was stopped before it had learnt anything, or failed.
         stopped: `should_stop` ended it early; resume with the same settings and resume=True.
+        failed: its losses were no numbers any more.
         message: one line for the user.
     """
 
@@ -52,32 +53,46 @@ class TrainResult:
     policy: Path | None
     steps: int
     stopped: bool
+    failed: bool
     figures: dict[str, Any]
     message: str
 
 
 @dataclass
-class _Run:
-    """The state of a run as its stages fill it in."""
+class _Job:
+    """One run, as its stages fill it in."""
 
     config: TrainConfig
-    out: Path
     source: DataSet
     target: DataSet
-    progress: Progress
-    should_stop: Callable[[], bool]
+    checkpoint: dict[str, Any] | None
+    delta: np.ndarray | None = None  # what the source rows lose, (N,), eta aside
+    curve: list[dict[str, float]] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
+    failure: str = ""
+
+    @property
+    def out(self) -> Path:
+        return Path(self.config.out)
 
     @property
     def data_sets(self) -> dict[str, DataSet]:
         return {"source": self.source, "target": self.target}
+
+    def sampler(self, mix: float | None) -> UnionSampler:
+        config = self.config
+        rows = config.settings.batch_size
+        return UnionSampler(self.source, self.target, self.delta, config.eta, mix, rows, config.seed)
+
+
+class _StoppedError(Exception):
+    """`should_stop` said so before there was anything to keep."""
 
 
 def train(
     config: TrainConfig,
     progress: Progress = lambda stage, done, total, figures: None,
     should_stop: Callable[[], bool] = lambda: False,
-    classifiers: DomainClassifiers | None = None,
 ) -> TrainResult:
     """One training run, from files to files.
 
@@ -89,37 +104,81 @@ def train(
         config: all settings.
         progress: called often, from this thread.
         should_stop: asked before every step; on True the run checkpoints, exports what it has and returns.
-        classifiers: trained earlier on the same files; None: take those in `config.out`, or train them.
 
     Raises:
-        UserError: a file or a setting is wrong; nothing on disk was changed.
+        UserError: a file or a setting is wrong and nothing on disk was changed; or training diverged.
     """
-    torch.set_num_threads(config.threads)
+    (result,) = train_many([config], progress, should_stop)
+    if result.failed:
+        raise UserError(result.message)
+    return result
+
+
+def train_many(
+    configs: Sequence[TrainConfig],
+    progress: Progress = lambda stage, done, total, figures: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[TrainResult]:
+    """As `train`, several runs of one algorithm as one computation; each is as if it were alone.
+
+    They may differ in files, mixture, eta, penalty, seed and learning rates. The same runs together give the
+    same bits again. A run that diverges loses no other. Classifiers of equal files, settings and seeds are
+    trained once.
+
+    Raises:
+        UserError: a file or a setting is wrong, or the runs cannot train together; nothing was written.
+    """
+    _check_together(configs)
+    torch.set_num_threads(configs[0].threads)
+    with ExitStack() as opened:
+        files: dict[Any, DataSet] = {}
+
+        def data_set(paths: str | tuple[str, ...]) -> DataSet:
+            if paths not in files:
+                files[paths] = opened.enter_context(DataSet(paths))
+            return files[paths]
+
+        jobs = [
+            _Job(config, data_set(config.source), data_set(config.target), _open_checkpoint(config))
+            for config in configs
+        ]
+        for job in jobs:
+            _begin(job, progress)
+        for job in jobs:
+            job.out.mkdir(parents=True, exist_ok=True)
+            write_text(job.out / "config.yaml", job.config.to_yaml())
+        try:
+            _augment(jobs, progress, should_stop)
+            _learn(jobs, progress, should_stop)
+        except _StoppedError:
+            message = "stopped before training began: no policy yet"
+            return [TrainResult(job.out, None, 0, True, False, job.figures, message) for job in jobs]
+        return [_result(job) for job in jobs]
+
+
+# ---------------------------------------------------------------- before anything is written
+
+
+def _check_together(configs: Sequence[TrainConfig]) -> None:
+    first = configs[0]
+    for config in configs[1:]:
+        for name in (
+            "algorithm",
+            "steps",
+            "tune",
+            "threads",
+            "device",
+            "log_interval",
+            "checkpoint_interval",
+        ):
+            if getattr(config, name) != getattr(first, name):
+                raise UserError(f"runs that train together have one {name}: train these one by one")
+    if len({config.out for config in configs}) < len(configs):
+        raise UserError("two runs have one and the same out: give each its own")
+
+
+def _open_checkpoint(config: TrainConfig) -> dict[str, Any] | None:
     out = Path(config.out)
-    checkpoint = _open_checkpoint(config, out)
-    with DataSet(config.source) as source, DataSet(config.target) as target:
-        run = _Run(config, out, source, target, progress, should_stop)
-        run.figures |= {"seed": config.seed, "eta": config.eta, "algorithm": config.algorithm}
-        run.figures |= {"penalty": config.penalty, "seconds": {}}
-        run.figures["versions"] = _versions()
-        with _timed(run, "check"):
-            _check(run, checkpoint)
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / "config.yaml", lambda to: to.write_text(config.to_yaml()))
-        delta = None
-        if config.eta > 0:
-            with _timed(run, "classifiers"):
-                classifiers = classifiers or _classifiers(run)
-            if classifiers is None:
-                return TrainResult(
-                    out, None, 0, True, run.figures, "stopped before training began: no policy yet"
-                )
-            with _timed(run, "delta_r"):
-                delta = _delta_r(run, classifiers)
-        return _learn(run, delta, checkpoint)
-
-
-def _open_checkpoint(config: TrainConfig, out: Path) -> dict[str, Any] | None:
     path = out / "checkpoint.pt"
     if config.resume:
         checkpoint = load_tensors(path)
@@ -130,56 +189,88 @@ def _open_checkpoint(config: TrainConfig, out: Path) -> dict[str, Any] | None:
     return None
 
 
-def _check(run: _Run, checkpoint: dict[str, Any] | None) -> None:
-    """Refuse data that cannot be trained on."""
-    check_compatible(run.source, run.target)
-    hashes = {}
-    for done, (name, data) in enumerate(run.data_sets.items()):
-        run.progress("check", done, len(run.data_sets), {})
-        data.check()
-        hashes[name] = data.sha256
-        if checkpoint and checkpoint["hashes"][name] != hashes[name]:
-            raise UserError(
-                f"{data.name} is not the {name} file of the run in {run.out}: give the same, or another --out"
-            )
-    run.figures["data_sets"] = {
+def _begin(job: _Job, progress: Progress) -> None:
+    """Refuse data that cannot be trained on; the run's first figures."""
+    config = job.config
+    job.figures |= {"seed": config.seed, "eta": config.eta, "algorithm": config.algorithm}
+    job.figures |= {"penalty": config.penalty, "seconds": {}, "versions": _versions()}
+    with _timed([job], "check"):
+        check_compatible(job.source, job.target)
+        hashes = {}
+        for done, (name, data) in enumerate(job.data_sets.items()):
+            progress("check", done, len(job.data_sets), {})
+            data.check()
+            hashes[name] = data.sha256
+            if job.checkpoint and job.checkpoint["hashes"][name] != hashes[name]:
+                raise UserError(
+                    f"{data.name} is not the {name} file of the run in {job.out}: "
+                    "give the same, or another --out"
+                )
+    job.figures["data_sets"] = {
         name: {"path": data.name, "rows": len(data), "sha256": hashes[name], "world": data.info.world}
-        for name, data in run.data_sets.items()
+        for name, data in job.data_sets.items()
     }
 
 
-def _classifiers(run: _Run) -> DomainClassifiers | None:
-    """Those already in the run's directory if they fit, else newly trained ones; None where stopped."""
-    path = run.out / "classifiers.pt"
-    hashes = {name: data.sha256 for name, data in run.data_sets.items()}
-    key = repr((hashes, asdict(run.config.classifiers), run.config.seed))
+# ---------------------------------------------------------------- DARA
+
+
+def _augment(jobs: Sequence[_Job], progress: Progress, should_stop: Callable[[], bool]) -> None:
+    """Set what each run's source rows lose; figures of it, and the target's for comparison."""
+    trained: dict[str, DomainClassifiers] = {}
+    deltas: dict[str, dict[str, DeltaR]] = {}
+    for job in jobs:
+        if job.config.eta == 0:
+            continue
+        key = _classifiers_key(job)
+        with _timed([job], "classifiers"):
+            if key not in trained:
+                trained[key] = _classifiers(job, key, progress, should_stop)
+        with _timed([job], "delta_r"):
+            at = f"{key} {job.config.clip}"
+            if at not in deltas:
+                deltas[at] = _delta_r(job, trained[key], progress)
+        job.figures["classifiers"] = {name: asdict(f) for name, f in trained[key].figures.items()}
+        job.figures["delta_r"] = {
+            name: _delta_figures(delta, job.config.clip) for name, delta in deltas[at].items()
+        }
+        job.delta = shaped(deltas[at]["source"].values, job.config.penalty)
+
+
+def _classifiers_key(job: _Job) -> str:
+    hashes = {name: data.sha256 for name, data in job.data_sets.items()}
+    return repr((hashes, asdict(job.config.classifiers), job.config.seed))
+
+
+def _classifiers(
+    job: _Job, key: str, progress: Progress, should_stop: Callable[[], bool]
+) -> DomainClassifiers:
+    """Those already in the run's directory if they fit, else newly trained ones."""
+    path = job.out / "classifiers.pt"
     if path.exists():
         saved = load_tensors(path)
         if saved["key"] == key:
             return DomainClassifiers.from_state_dict(saved["classifiers"])
     classifiers = train_classifiers(
-        run.source,
-        run.target,
-        run.config.classifiers,
-        run.config.seed,
-        lambda done, total, figures: run.progress("classifiers", done, total, figures),
-        run.should_stop,
+        job.source,
+        job.target,
+        job.config.classifiers,
+        job.config.seed,
+        lambda done, total, figures: progress("classifiers", done, total, figures),
+        should_stop,
     )
-    if classifiers is not None:
-        save_tensors(path, {"key": key, "classifiers": classifiers.state_dict()})
+    if classifiers is None:
+        raise _StoppedError
+    save_tensors(path, {"key": key, "classifiers": classifiers.state_dict()})
     return classifiers
 
 
-def _delta_r(run: _Run, classifiers: DomainClassifiers) -> np.ndarray:
-    """What the source rows (N,) lose; figures of delta_r, the target's for comparison, go into the run's."""
-    run.figures["classifiers"] = {name: asdict(figures) for name, figures in classifiers.figures.items()}
-    run.figures["delta_r"] = {}
+def _delta_r(job: _Job, classifiers: DomainClassifiers, progress: Progress) -> dict[str, DeltaR]:
     deltas = {}
-    for done, (name, data) in enumerate(run.data_sets.items()):
-        run.progress("delta_r", done, len(run.data_sets), {})
-        deltas[name] = delta_r(classifiers, data, run.config.clip)
-        run.figures["delta_r"][name] = _delta_figures(deltas[name], run.config.clip)
-    return shaped(deltas["source"].values, run.config.penalty)
+    for done, (name, data) in enumerate(job.data_sets.items()):
+        progress("delta_r", done, len(job.data_sets), {})
+        deltas[name] = delta_r(classifiers, data, job.config.clip)
+    return deltas
 
 
 def _delta_figures(delta: DeltaR, clip: float) -> dict[str, Any]:
@@ -193,102 +284,131 @@ def _delta_figures(delta: DeltaR, clip: float) -> dict[str, Any]:
     }
 
 
-def _learn(run: _Run, delta: np.ndarray | None, checkpoint: dict[str, Any] | None) -> TrainResult:
-    config = run.config
-    sampler = UnionSampler(
-        run.source, run.target, delta, config.eta, config.mix, config.hyperparameters.batch_size, config.seed
-    )
-    run.figures["target_fraction"] = sampler.target_fraction
-    mean, std = _observation_statistics(run, sampler.target_fraction)
-    learner: Learner = ALGORITHMS[config.algorithm](
-        mean, std, run.source.action_size, config.hyperparameters, config.seed
-    )
-    curve: list[dict[str, float]] = []
-    if checkpoint:
-        learner.load_state_dict(checkpoint["learner"])
-        curve = checkpoint["curve"]
+# ---------------------------------------------------------------- learning
+
+
+def _learn(jobs: Sequence[_Job], progress: Progress, should_stop: Callable[[], bool]) -> None:
+    """Train, and export what was learnt."""
+    config = jobs[0].config
+    runs = []
+    for job in jobs:
+        fraction = 0.5 if config.tune else job.sampler(job.config.mix).target_fraction
+        job.figures["target_fraction"] = fraction
+        runs.append(Run(*_observation_statistics(job, fraction), job.config.settings, job.config.seed))
+    learner = algorithms()[config.algorithm](jobs[0].source.action_size, runs, config.device)
+    if len({job.checkpoint["learner"]["steps"] if job.checkpoint else 0 for job in jobs}) > 1:
+        raise UserError("the runs stopped at different steps: resume them one by one")
+    for number, job in enumerate(jobs):
+        if job.checkpoint:
+            learner.load_state_dict(job.checkpoint["learner"], number)
+            job.curve = job.checkpoint["curve"]
     first = learner.steps
-    log = ScalarLog(run.out / "tensorboard", first)
-    try:
-        with _timed(run, "train"):
-            for name, figures in run.figures.get("classifiers", {}).items():
+    with ExitStack() as opened:
+        logs = []
+        for job in jobs:
+            log = ScalarLog(job.out / "tensorboard", first)
+            opened.callback(log.close)
+            logs.append(log)
+            for name, figures in job.figures.get("classifiers", {}).items():
                 log.add(first, {key: figures[key] for key in ("auc", "cross_entropy", "ece")}, f"q_{name}")
-            stopped = _descend(run, learner, sampler, curve, log)
-    finally:
-        log.close()
-    run.figures |= {"steps": learner.steps, "stopped": stopped, "curve": curve}
-    if stopped and learner.steps == 0:
-        return TrainResult(
-            run.out, None, 0, True, run.figures, "stopped before training began: no policy yet"
-        )
-    with _timed(run, "export"):
-        policy = _export(run, learner, sampler)
-    run.figures["updates_per_second"] = (learner.steps - first) / max(1e-9, run.figures["seconds"]["train"])
-    write_json(run.out / "figures.json", run.figures)
-    message = f"{policy}: {config.algorithm}, eta {config.eta:g}, {learner.steps} steps"
-    if stopped:
-        message = f"stopped at step {learner.steps} of {config.steps} (--resume goes on); {message}"
-    return TrainResult(run.out, policy, learner.steps, stopped, run.figures, message)
+        with _timed(jobs, "train"):
+            stopped = _descend(jobs, learner, logs, progress, should_stop)
+    for number, job in enumerate(jobs):
+        job.figures |= {"steps": learner.steps, "stopped": stopped, "curve": job.curve}
+        seconds = job.figures["seconds"]["train"]
+        job.figures["updates_per_second"] = (learner.steps - first) / max(1e-9, seconds)
+        if learner.steps and not job.failure:
+            progress("export", number, len(jobs), {})
+            with _timed([job], "export"):
+                _export(job, learner, number)
+            write_json(job.out / "figures.json", job.figures)
+    progress("export", len(jobs), len(jobs), {})
+
+
+def _phases(config: TrainConfig, warm_up: int) -> list[tuple[float | None, int]]:
+    """(mixture of the batches, None for the run's own; the step up to which they are drawn so)."""
+    if not config.tune:
+        return [(None, warm_up + config.steps)]
+    return [(0.0, warm_up + config.tune), (1.0, 2 * warm_up + config.tune + config.steps)]
 
 
 def _descend(
-    run: _Run, learner: Learner, sampler: UnionSampler, curve: list[dict[str, float]], log: ScalarLog
+    jobs: Sequence[_Job],
+    learner: Learner,
+    logs: Sequence[ScalarLog],
+    progress: Progress,
+    should_stop: Callable[[], bool],
 ) -> bool:
-    """Gradient steps up to config.steps with curves and checkpoints; True where stopped early."""
-    config = run.config
+    """Gradient steps through all phases with curves and checkpoints; True where stopped early."""
+    config = jobs[0].config
+    phases = _phases(config, learner.warm_up)
+    total, begins = phases[-1][1], 0
     sums: dict[str, torch.Tensor] = {}
     since_point = 0
-    batches = sampler.batches(learner.steps)
-    while learner.steps < config.steps:
-        if run.should_stop():
-            break
-        batch = next(batches)
-        figures = learner.update(
-            learner.batch(
-                batch.observations, batch.actions, batch.rewards, batch.next_observations, batch.terminals
-            )
+    for mix, ends in phases:
+        if learner.steps >= ends:  # a resumed run has it behind it
+            begins = ends
+            continue
+        if learner.steps == begins > 0:
+            learner.begin_phase()
+        begins = ends
+        samplers = [job.sampler(job.config.mix if mix is None else mix) for job in jobs]
+        batches = zip(*(sampler.batches(learner.steps) for sampler in samplers), strict=True)
+        while learner.steps < ends:
+            if should_stop() or all(job.failure for job in jobs):
+                _save_checkpoints(jobs, learner)
+                return True
+            learner.look(samplers)
+            figures = learner.update(learner.batch(*next(batches)))
+            # Figures of a phase's first step need not be those of another's.
+            sums = {name: sums.get(name, 0) + value for name, value in figures.items()}
+            since_point += 1
+            step = learner.steps
+            if step % config.log_interval == 0 or step == total:
+                means = {name: (value / since_point).reshape(-1).tolist() for name, value in sums.items()}
+                sums, since_point = {}, 0
+                for number, (job, log) in enumerate(zip(jobs, logs, strict=True)):
+                    _note(job, log, step, {name: of_runs[number] for name, of_runs in means.items()})
+                progress("train", step, total, {name: of_runs[0] for name, of_runs in means.items()})
+            if step % config.checkpoint_interval == 0:
+                _save_checkpoints(jobs, learner)
+    _save_checkpoints(jobs, learner)
+    return False
+
+
+def _note(job: _Job, log: ScalarLog, step: int, point: dict[str, float]) -> None:
+    """A point of a run's curves; one that is no number ends the run."""
+    if job.failure:
+        return
+    job.curve.append({"step": step, **point})
+    log.add(step, point, job.config.algorithm)
+    if not all(np.isfinite(list(point.values()))):
+        job.failure = (
+            f"training diverged at step {step} (a loss is not finite): lower learning_rate or eta; "
+            f"the last checkpoint in {job.out} is kept"
         )
-        sums = {name: sums[name] + value for name, value in figures.items()} if sums else figures
-        since_point += 1
-        step = learner.steps
-        if step % config.log_interval == 0 or step == config.steps:
-            point = {name: float(value) / since_point for name, value in sums.items()}
-            sums, since_point = {}, 0
-            curve.append({"step": step, **point})
-            log.add(step, point, config.algorithm)
-            run.progress("train", step, config.steps, point)
-            if not all(np.isfinite(list(point.values()))):
-                raise UserError(
-                    f"training diverged at step {step} (a loss is not finite): lower learning_rate or eta; "
-                    f"the last checkpoint in {run.out} is kept"
-                )
-        if step % config.checkpoint_interval == 0:
-            _save_checkpoint(run, learner, curve)
-    if learner.steps:
-        _save_checkpoint(run, learner, curve)
-    return learner.steps < config.steps
 
 
-def _save_checkpoint(run: _Run, learner: Learner, curve: list[dict[str, float]]) -> None:
-    save_tensors(
-        run.out / "checkpoint.pt",
-        {
-            "config": run.config.to_yaml(),
-            "hashes": {name: data.sha256 for name, data in run.data_sets.items()},
-            "learner": learner.state_dict(),
-            "curve": curve,
-        },
-    )
+def _save_checkpoints(jobs: Sequence[_Job], learner: Learner) -> None:
+    for number, job in enumerate(jobs):
+        if learner.steps and not job.failure:
+            checkpoint = {
+                "config": job.config.to_yaml(),
+                "hashes": {name: data.sha256 for name, data in job.data_sets.items()},
+                "learner": learner.state_dict(number),
+                "curve": job.curve,
+            }
+            save_tensors(job.out / "checkpoint.pt", checkpoint)
 
 
-def _observation_statistics(run: _Run, target_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+def _observation_statistics(job: _Job, target_fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and std (S,) of the observations as the batches mix them.
 
     Raises:
         UserError: actions outside [-1, 1].
     """
-    total, squares = np.zeros(run.source.observation_size), np.zeros(run.source.observation_size)
-    for weight, data in ((1.0 - target_fraction, run.source), (target_fraction, run.target)):
+    total, squares = np.zeros(job.source.observation_size), np.zeros(job.source.observation_size)
+    for weight, data in ((1.0 - target_fraction, job.source), (target_fraction, job.target)):
         statistics = data.statistics()
         largest = max(-statistics["actions"].minimum.min(), statistics["actions"].maximum.max())
         if largest > 1.0 + ACTION_TOLERANCE:
@@ -303,36 +423,49 @@ def _observation_statistics(run: _Run, target_fraction: float) -> tuple[np.ndarr
     return total, np.maximum(std, MINIMUM_STD)
 
 
-def _export(run: _Run, learner: Learner, sampler: UnionSampler) -> Path:
-    run.progress("export", 0, 1, {})
-    info = run.target.info
+def _export(job: _Job, learner: Learner, run: int) -> None:
+    info, config = job.target.info, job.config
     metadata = PolicyMetadata.from_task(
         info.task,
         robot=info.robot,
         control_period=info.control_period,
         spec_hash=info.spec_hash,
         task_hash=info.task_hash,
-        algorithm=run.config.algorithm,
-        eta=run.config.eta,
-        data_set_hashes={name: data.sha256 for name, data in run.data_sets.items()},
+        algorithm=config.algorithm,
+        eta=config.eta,
+        data_set_hashes={name: data.sha256 for name, data in job.data_sets.items()},
     )
+    sampler = job.sampler(0.5 if config.tune else config.mix)
     rows = sampler.batches()
     blocks = -(-EXPORT_OBSERVATIONS // sampler.batch_size)
     observations = np.concatenate([next(rows).observations for _ in range(blocks)])[:EXPORT_OBSERVATIONS]
-    path = run.out / "policy.onnx"
-    report = export_policy(learner.policy(), observations, metadata, path)
-    run.figures["export"] = asdict(report)
-    run.progress("export", 1, 1, {})
-    return path
+    report = export_policy(learner.policy(run), observations, metadata, job.out / "policy.onnx")
+    job.figures["export"] = asdict(report)
+
+
+def _result(job: _Job) -> TrainResult:
+    config, steps, stopped = job.config, job.figures["steps"], job.figures["stopped"]
+    policy = job.out / "policy.onnx" if steps and not job.failure else None
+    if job.failure:
+        message = job.failure
+    elif policy is None:
+        message = "stopped before training began: no policy yet"
+    else:
+        message = f"{policy}: {config.algorithm}, eta {config.eta:g}, {steps} steps"
+        if stopped:
+            message = f"stopped at step {steps} (--resume goes on); {message}"
+    return TrainResult(job.out, policy, steps, stopped, bool(job.failure), job.figures, message)
 
 
 @contextmanager
-def _timed(run: _Run, stage: str) -> Iterator[None]:
+def _timed(jobs: Sequence[_Job], stage: str) -> Iterator[None]:
+    """Note how long a stage of these runs took."""
     start = time.perf_counter()
     try:
         yield
     finally:
-        run.figures["seconds"][stage] = time.perf_counter() - start
+        for job in jobs:
+            job.figures["seconds"][stage] = time.perf_counter() - start
 
 
 def _versions() -> dict[str, str]:

@@ -13,8 +13,8 @@ import torch
 
 from dara_ros.bench import machine
 from dara_ros.bench.bcq_textbook import TextbookBCQ
-from dara_ros.policies.bcq import BCQ, BCQConfig
-from dara_ros.policies.learning import TensorBatch
+from dara_ros.policies.algorithms.bcq import BCQ, BCQConfig
+from dara_ros.policies.learning import Run, TensorBatch
 from dara_ros.policies.networks import frozen_dtype_of_this_machine
 
 TURN = 5  # updates
@@ -29,6 +29,8 @@ def random_batch(rows: int, states: int, actions: int, seed: int = 0) -> TensorB
         torch.randn(rows, generator=generator),
         torch.randn(rows, states, generator=generator),
         (torch.rand(rows, generator=generator) < 0.05).float(),
+        torch.zeros(rows),
+        torch.arange(rows),
     )
 
 
@@ -40,11 +42,14 @@ def measure(seconds: float = 20.0, states: int = 55, actions: int = 12, threads:
     """
     torch.set_num_threads(threads)
     batch = random_batch(BCQConfig().batch_size, states, actions)
-    zeros, ones = np.zeros(states, np.float32), np.ones(states, np.float32)
+
+    def run(config: BCQConfig) -> list[Run]:
+        return [Run(np.zeros(states), np.ones(states), config, seed=0)]
+
     updates: dict[str, Callable[[TensorBatch], object]] = {
         "textbook": TextbookBCQ(states, actions, BCQConfig()).update,
-        "ours_float32": BCQ(zeros, ones, actions, BCQConfig(precision="float32"), seed=0).update,
-        "ours": BCQ(zeros, ones, actions, BCQConfig(), seed=0).update,
+        "ours_float32": BCQ(actions, run(BCQConfig(precision="float32"))).update,
+        "ours": BCQ(actions, run(BCQConfig())).update,
     }
     times: dict[str, list[float]] = {name: [] for name in updates}
     for update in updates.values():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dara_ros.policies.bcq import LOG_STD_RANGE, BCQConfig, Noise
+from dara_ros.policies.algorithms.bcq import LOG_STD_RANGE, BCQConfig, Noise
 from dara_ros.policies.learning import TensorBatch
 
 

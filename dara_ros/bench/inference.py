@@ -15,7 +15,8 @@ STATES, ACTIONS = 55, 12
 
 def measure(decisions: int = 1_000) -> dict[str, float]:
     """p50 and p99 in ms, by the clock and by processor time (which a busy machine disturbs less)."""
-    from dara_ros.policies.bcq import BCQ, BCQConfig
+    from dara_ros.policies.algorithms.bcq import BCQ, BCQConfig
+    from dara_ros.policies.learning import Run
     from dara_ros.policies.onnx import export_policy
     from dara_ros.policies.runtime import ObservationField, Policy, PolicyMetadata
 
@@ -38,7 +39,7 @@ def measure(decisions: int = 1_000) -> dict[str, float]:
         task_hash="none",
     )
     observations = np.random.default_rng(0).standard_normal((1_000, STATES), np.float32)
-    module = BCQ(np.zeros(STATES), np.ones(STATES), ACTIONS, BCQConfig(), seed=0).policy()
+    module = BCQ(ACTIONS, [Run(np.zeros(STATES), np.ones(STATES), BCQConfig(), seed=0)]).policy()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "policy.onnx"
         export_policy(module, observations, metadata, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,14 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from .. import __version__
 from ..collection import EXPLORATION_NOISE, collect
 from ..evaluation import evaluate
-from ..policies.bcq import BCQConfig
-from ..policies.classifiers import ClassifierConfig, DomainClassifiers, train_classifiers
-from ..policies.dataset import DataSet
+from ..policies.algorithms.bcq import BCQConfig
 from ..policies.train_config import TrainConfig
 from ..policies.training import train
 from ..policies.whole_files import replaced_when_whole
@@ -77,47 +75,54 @@ def run_cell(
         folder: for data sets, which are kept, and runs, of which policy.onnx and figures.json are.
         done: called with every row that is filled in.
     """
-    torch.set_num_threads(1)  # as `train` does: several would sum in another order
     files = data_files(study, cell, folder)
-    classifiers = _classifiers(files, cell.seed) if any(trial.eta > 0 for trial in trials) else None
+    classifiers = folder / "runs" / f"classifiers_{os.getpid()}.pt"  # the first run's, for all of the cell
     rows = []
-    for trial in trials:
-        policy = _train(trial, files, folder, classifiers)
-        rows.append(judge(trial, policy, study.validation))
-        done(rows[-1])
+    try:
+        for trial in trials:
+            rows.append(judge(trial, _train(trial, files, folder, classifiers), study.validation))
+            done(rows[-1])
+    finally:
+        classifiers.unlink(missing_ok=True)
     return rows
 
 
-def _classifiers(files: tuple[Path, Path], seed: int) -> DomainClassifiers:
-    with DataSet(files[0]) as source, DataSet(files[1]) as target:
-        classifiers = train_classifiers(source, target, ClassifierConfig(), seed)
-    assert classifiers is not None  # nobody stops them
-    return classifiers
-
-
-def _train(trial: Row, files: tuple[Path, Path], folder: Path, classifiers: DomainClassifiers | None) -> Path:
+def _train(trial: Row, files: tuple[Path, Path], folder: Path, classifiers: Path) -> Path:
     """The last policy's file."""
+    config = _config(trial, files, folder)
+    out = Path(config.out)
+    shutil.rmtree(out, ignore_errors=True)  # of a study that was stopped
+    out.mkdir(parents=True)
+    own = out / "classifiers.pt"
+    if classifiers.exists():
+        shutil.copy(classifiers, own)
+    train(config)
+    if own.exists():
+        own.replace(classifiers)
+    (out / "checkpoint.pt").unlink()
+    shutil.rmtree(out / "tensorboard")
+    return out / "policy.onnx"
+
+
+def _algorithm(trial: Row) -> str:
+    return CONDITIONS[trial.condition].get("algorithm", "bcq")
+
+
+def _config(trial: Row, files: tuple[Path, Path], folder: Path) -> TrainConfig:
     t = trial
     name = f"{Path(t.world).stem}_{t.data_set}_{t.condition}_eta{t.eta:g}_{t.collection_seed}_{t.seed}"
-    out = folder / "runs" / name
-    shutil.rmtree(out, ignore_errors=True)  # of a study that was stopped
-    settings: dict[str, Any] = {"eta": t.eta, **CONDITIONS[t.condition]}
-    config = TrainConfig(
+    changes: dict[str, Any] = {"eta": t.eta, **CONDITIONS[t.condition]}
+    return TrainConfig(
         source=str(files[0]),
         target=str(files[1]),
-        out=str(out),
+        out=str(folder / "runs" / name),
         steps=t.steps,
         seed=t.seed,
         log_interval=max(1, t.steps // 50),
         checkpoint_interval=t.steps,
-        bcq=NETWORKS,
-        **settings,
+        settings=NETWORKS if _algorithm(t) == "bcq" else None,
+        **changes,
     )
-    train(config, classifiers=classifiers)
-    for heavy in ("checkpoint.pt", "classifiers.pt"):
-        (out / heavy).unlink(missing_ok=True)
-    shutil.rmtree(out / "tensorboard", ignore_errors=True)
-    return out / "policy.onnx"
 
 
 def judge(trial: Row, policy: Path, validation: bool) -> Row:

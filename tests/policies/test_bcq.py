@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_runs import run_of, union_batch
 
 from dara_ros.bench.bcq import random_batch
 from dara_ros.bench.bcq_textbook import TextbookBCQ
 from dara_ros.errors import UserError
-from dara_ros.policies.bcq import (
+from dara_ros.policies.algorithms.bcq import (
     BCQ,
     BCQConfig,
     decode,
@@ -17,7 +18,7 @@ from dara_ros.policies.bcq import (
     perturb,
     q_values,
 )
-from dara_ros.policies.learning import TensorBatch
+from dara_ros.policies.learning import Run, TensorBatch
 from dara_ros.policies.networks import Mlp, frozen_dtype_of_this_machine
 
 SMALL = BCQConfig(
@@ -37,7 +38,7 @@ def one_thread() -> None:
 
 
 def learner(config: BCQConfig = SMALL, states: int = STATES, actions: int = ACTIONS, seed: int = 3) -> BCQ:
-    return BCQ(np.zeros(states), np.ones(states), actions, config, seed)
+    return BCQ(actions, [run_of(config, states, seed)])
 
 
 def copy_into(linears: list[torch.nn.Linear], network: Mlp, copy: int | None = None) -> None:
@@ -96,7 +97,7 @@ def test_low_precision_target_is_the_same_to_its_precision() -> None:
 
 
 def test_policy_is_the_plain_evaluation() -> None:
-    ours = BCQ(np.full(STATES, 0.5), np.full(STATES, 2.0), ACTIONS, SMALL, seed=1)
+    ours = BCQ(ACTIONS, [Run(np.full(STATES, 0.5), np.full(STATES, 2.0), SMALL, seed=1)])
     policy = ours.policy()
     observations = torch.randn(5, STATES, generator=torch.Generator().manual_seed(0))
     latents = torch.randn(16, 2 * ACTIONS, generator=torch.Generator().manual_seed(1)).clamp(-0.5, 0.5)
@@ -161,7 +162,15 @@ def test_a_timeout_bootstraps_and_a_terminal_does_not() -> None:
             actions = torch.rand(32, 1, generator=rng) * 2 - 1
             state = torch.zeros(32, 1)
             figures = agent.update(
-                TensorBatch(state, actions, torch.ones(32), state, torch.full((32,), terminal))
+                TensorBatch(
+                    state,
+                    actions,
+                    torch.ones(32),
+                    state,
+                    torch.full((32,), terminal),
+                    torch.zeros(32),
+                    torch.arange(32),
+                )  # fmt: skip
             )
         values[terminal] = float(figures["q_data"])
     assert values[1.0] == pytest.approx(1.0, abs=0.1)
@@ -187,11 +196,7 @@ def test_bcq_beats_behaviour_cloning() -> None:
     agent = learner(config, states=1, actions=1)
     for _ in range(500):
         rows = rng.integers(4000, size=64)
-        agent.update(
-            agent.batch(
-                positions[rows], actions[rows], rewards[rows], following[rows], np.zeros(64, dtype=bool)
-            )
-        )
+        agent.update(agent.batch(union_batch(positions[rows], actions[rows], rewards[rows], following[rows])))
     starts = torch.linspace(-0.9, 0.9, 19)[:, None]
     with torch.no_grad():
         chosen = agent.policy()(starts)

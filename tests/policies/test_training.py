@@ -169,7 +169,7 @@ def test_senseless_settings_are_refused(tmp_path: Path, changes: dict[str, objec
     ("text", "message"),
     [
         ("source: a\ntarget: b\nout: c\nsteps: 10\nstep: 3\n", "unknown setting 'step'"),
-        ("source: a\ntarget: b\nout: c\nbcq: {lr: 3}\n", "unknown setting 'lr'"),
+        ("source: a\ntarget: b\nout: c\nsettings: {lr: 3}\n", "unknown setting 'lr'"),
         ("source: a\n", "missing"),
         ("- 1\n", "mapping"),
         ("a: [\n", "not YAML"),

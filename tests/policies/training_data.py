@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dara_ros.policies.bcq import BCQConfig
+from dara_ros.policies.algorithms.bcq import BCQConfig
 from dara_ros.policies.classifiers import ClassifierConfig
 from dara_ros.policies.dataset import DataSetInfo, DataSetWriter
 from dara_ros.policies.train_config import TrainConfig
@@ -93,7 +93,7 @@ def small_config(source: Path, target: Path, out: Path, **changes: object) -> Tr
         steps=60,
         log_interval=10,
         checkpoint_interval=1000,
-        bcq=SMALL_BCQ,
+        settings=SMALL_BCQ,
         classifiers=SMALL_CLASSIFIERS,
     )
     return replace(config, **changes)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from dara_ros.command import main
 from dara_ros.errors import UserError
 from dara_ros.policies.classifiers import ClassifierConfig
 from dara_ros.policies.dataset import DataSet
+from dara_ros.policies.train_config import TrainConfig
 from dara_ros.sim2real import trials as trials_module
 from dara_ros.sim2real.page import as_text, write_report
 from dara_ros.sim2real.scores import interquartile_mean, ratio, scores
@@ -140,7 +142,8 @@ def test_scores_compare_with_the_union_and_with_the_control_of_the_same_eta(tmp_
 
 
 def test_a_cell_from_behaviours_to_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials_module, "ClassifierConfig", lambda: ClassifierConfig(max_steps=5))
+    quick = partial(TrainConfig, classifiers=ClassifierConfig(max_steps=5))
+    monkeypatch.setattr(trials_module, "TrainConfig", quick)
     study = replace(STUDY, conditions=("target", "source", "bc", "union", "dara", "constant"), etas=(0.5,))
     cell = Cell("medium-expert", "low_battery", collection_seed=1, seed=2)
     told: list[Row] = []

@@ -16,16 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import UserError
-from .learning import Figures, Learner, TensorBatch, adam, descend
-from .networks import Layer, Mlp, frozen_dtype_of_this_machine, mlp, on_states
+from ...errors import UserError
+from ..learning import Figures, Learner, Run, TensorBatch
+from ..networks import Layer, Mlp, frozen_dtype_of_this_machine, mlp, on_states
 
 LOG_STD_RANGE = (-4.0, 15.0)  # of the VAE's posterior
 
@@ -155,7 +155,7 @@ def perturbation_loss(
     with torch.no_grad():
         actions = decode(decoder, batch.states, noise.latents)
     moved = perturb(perturbation, batch.states, actions, config.max_perturbation)
-    q = q_values(critic, batch.states, moved)
+    q = q_values(first_critic(critic), batch.states, moved)
     return -q.mean(), {"q_policy": q.detach().mean()}
 
 
@@ -163,39 +163,25 @@ def perturbation_loss(
 
 
 class BCQ(Learner):
-    """One training run of BCQ."""
+    """Batch-constrained deep Q-learning."""
 
-    def __init__(
-        self,
-        observation_mean: np.ndarray,
-        observation_std: np.ndarray,
-        action_size: int,
-        config: BCQConfig,
-        seed: int,
-    ) -> None:
-        """Draw the networks.
+    NAME = "bcq"
+    Config = BCQConfig
+    config: BCQConfig
 
-        Args:
-            observation_mean, observation_std: (S,) statistics of the union of the data sets.
-            action_size: A; actions are in [-1, 1].
-            config: hyper-parameters.
-            seed: of the weights, the noise and the exported policy's latent samples.
-        """
-        super().__init__(observation_mean, observation_std, seed)
-        self.config = config
-        self.seed = seed
-        states, self.latent_size = len(self.mean), 2 * action_size
-        self.encoder = Mlp((states + action_size, *config.vae_hidden, 2 * self.latent_size), self.generator)
-        self.decoder = Mlp((states + self.latent_size, *config.vae_hidden, action_size), self.generator)
-        self.critic = Mlp((states + action_size, *config.critic_hidden, 1), self.generator, copies=2)
-        self.perturbation = Mlp(
-            (states + action_size, *config.perturbation_hidden, action_size), self.generator
-        )
+    def __init__(self, action_size: int, runs: Sequence[Run], device: str = "cpu") -> None:
+        super().__init__(action_size, runs, device)
+        config, states, draw = self.config, self.state_size, self.generators
+        self.latent_size = 2 * action_size
+        self.encoder = Mlp((states + action_size, *config.vae_hidden, 2 * self.latent_size), draw)
+        self.decoder = Mlp((states + self.latent_size, *config.vae_hidden, action_size), draw)
+        self.critic = Mlp((states + action_size, *config.critic_hidden, 1), draw, copies=2)
+        self.perturbation = Mlp((states + action_size, *config.perturbation_hidden, action_size), draw)
         self.critic_target = self.critic.target_copy()
         self.perturbation_target = self.perturbation.target_copy()
-        self._vae_optimiser = adam([*self.encoder.leaves, *self.decoder.leaves], config.learning_rate)
-        self._critic_optimiser = adam(self.critic.leaves, config.learning_rate)
-        self._perturbation_optimiser = adam(self.perturbation.leaves, config.learning_rate)
+        self._vae_optimiser = self.adam([self.encoder, self.decoder])
+        self._critic_optimiser = self.adam([self.critic])
+        self._perturbation_optimiser = self.adam([self.perturbation])
         self.networks = {
             "encoder": self.encoder,
             "decoder": self.decoder,
@@ -205,62 +191,68 @@ class BCQ(Learner):
             "perturbation_target": self.perturbation_target,
         }
         self.optimisers = self._vae_optimiser, self._critic_optimiser, self._perturbation_optimiser
-        self._target_dtype = frozen_dtype_of_this_machine() if config.precision == "auto" else torch.float32
+        low_precision = config.precision == "auto" and len(runs) == 1 and self.device.type == "cpu"
+        self._target_dtype = frozen_dtype_of_this_machine() if low_precision else torch.float32
 
     def draw_noise(self, rows: int) -> Noise:
         """Fresh noise for one update on `rows` transitions."""
         count, clip = self.config.candidates, self.config.latent_clip
-        normal = torch.randn(rows * (count + 2), self.latent_size, generator=self.generator)
-        posterior, rest = normal[:rows], normal[rows:].clamp_(-clip, clip)
-        return Noise(posterior, rest[rows:], rest[:rows])
+        normal = self.normal(rows * (count + 2), self.latent_size)
+        posterior, rest = normal[..., :rows, :], normal[..., rows:, :].clamp_(-clip, clip)
+        return Noise(posterior, rest[..., rows:, :], rest[..., :rows, :])
 
     def update(self, batch: TensorBatch, noise: Noise | None = None) -> Figures:
         """One step of every network on a batch of B rows (Algorithm 1 of the paper).
 
         Returns:
-            0-dimensional tensors by name: vae_error, vae_kl, critic_loss, q_data, q_target, q_policy.
+            vae_error, vae_kl, critic_loss, q_data, q_target, q_policy.
         """
         config = self.config
-        noise = noise or self.draw_noise(len(batch.rewards))
+        noise = noise or self.draw_noise(batch.rewards.shape[-1])
 
-        loss, figures = vae_loss(self.encoder.layers, self.decoder.layers, batch, noise, config.kl_weight)
-        descend(loss, self._vae_optimiser)
+        loss = partial(vae_loss, kl_weight=config.kl_weight)
+        figures = self.descend(
+            self._vae_optimiser, loss, self.encoder.layers, self.decoder.layers, batch, noise
+        )
 
         dtype = self._target_dtype
         decoder = self.decoder.frozen(dtype)
-        target = critic_target(
+        target = self.over_runs(
+            partial(critic_target, config=config),
             decoder,
             self.perturbation_target.frozen(dtype),
             self.critic_target.frozen(dtype, exact_output=True),
             batch,
             noise,
-            config,
         )
-        loss, more = critic_loss(self.critic.layers, batch, target)
-        figures |= more
-        descend(loss, self._critic_optimiser)
+        figures |= self.descend(self._critic_optimiser, critic_loss, self.critic.layers, batch, target)
 
-        q1 = first_critic(self.critic.frozen())
-        loss, more = perturbation_loss(self.perturbation.layers, q1, decoder, batch, noise, config)
-        figures |= more
-        descend(loss, self._perturbation_optimiser)
+        loss = partial(perturbation_loss, config=config)
+        figures |= self.descend(
+            self._perturbation_optimiser,
+            loss,
+            self.perturbation.layers,
+            self.critic.frozen(),
+            decoder,
+            batch,
+            noise,
+        )
 
         self.critic_target.follow(self.critic, config.tau)
         self.perturbation_target.follow(self.perturbation, config.tau)
         self.steps += 1
         return figures
 
-    def policy(self) -> BCQPolicy:
+    def policy(self, run: int = 0) -> BCQPolicy:
         """The deterministic policy of the weights as they are now."""
         clip = self.config.latent_clip
-        generator = torch.Generator().manual_seed(self.seed)  # the same latents whenever it is asked for
+        generator = torch.Generator().manual_seed(self.runs[run].seed)  # the same latents whenever asked
         latents = torch.randn(self.config.latent_samples, self.latent_size, generator=generator)
         return BCQPolicy(
-            self.mean,
-            self.std,
-            self.decoder.frozen(),
-            self.perturbation.frozen(),
-            first_critic(self.critic.frozen()),
+            self.runs[run],
+            self.decoder.of_run(run),
+            self.perturbation.of_run(run),
+            first_critic(self.critic.of_run(run)),
             latents.clamp_(-clip, clip),
             self.config.max_perturbation,
         )
@@ -281,8 +273,7 @@ class BCQPolicy(nn.Module):
 
     def __init__(
         self,
-        mean: Tensor,
-        std: Tensor,
+        run: Run,
         decoder: Sequence[Layer],
         perturbation: Sequence[Layer],
         critic: Sequence[Layer],
@@ -292,9 +283,9 @@ class BCQPolicy(nn.Module):
         super().__init__()
         self.phi = phi
         self.samples = len(latents)
-        self.register_buffer("mean", mean.clone())
-        self.register_buffer("std", std.clone())
-        states = len(mean)
+        self.register_buffer("mean", torch.as_tensor(run.observation_mean, dtype=torch.float32).clone())
+        self.register_buffer("std", torch.as_tensor(run.observation_std, dtype=torch.float32).clone())
+        states = len(run.observation_mean)
         (weight, bias), *rest = decoder
         self.decoder_state = _linear((weight[:states], bias))
         self.register_buffer("decoder_latent", (latents @ weight[states:]).clone())
