@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .networks import Parameters
+from .networks import Parameters, of_run
 from .sampling import UnionBatch, UnionSampler
 
 Figures = dict[str, Tensor]
@@ -189,16 +189,8 @@ class Learner(ABC):
         return {
             "steps": self.steps,
             "phase_began": self.phase_began,
-            "networks": {name: self._of(net.flat, run).clone() for name, net in self.networks.items()},
-            "optimisers": [
-                {
-                    at: {
-                        name: self._of_optimiser(name, value, run).clone() for name, value in moments.items()
-                    }
-                    for at, moments in optimiser.state_dict()["state"].items()
-                }
-                for optimiser in self.optimisers
-            ],
+            "networks": {name: network.state(run) for name, network in self.networks.items()},
+            "optimisers": [self._moments(optimiser, run) for optimiser in self.optimisers],
             "generator": self.generators[run].get_state(),
             "tables": dict(self.tables[run]),
         }
@@ -210,63 +202,60 @@ class Learner(ABC):
             UserError: the state is of networks of another size.
         """
         for name, network in self.networks.items():
-            if state["networks"][name].shape != self._of(network.flat, run).shape:
+            try:
+                network.load(state["networks"][name], run)
+            except ValueError as error:
                 raise UserError(
                     f"the checkpoint's {name} network has another size: resume with the same settings"
-                )
-        with torch.no_grad():
-            for name, network in self.networks.items():
-                self._of(network.flat, run).copy_(state["networks"][name])
+                ) from error
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            self._load_optimiser(optimiser, saved, run)
+            self._load_moments(optimiser, saved, run)
         self.generators[run].set_state(state["generator"])
         self.tables[run] = dict(state["tables"])
         self.steps, self.phase_began = state["steps"], state["phase_began"]
 
-    def _of(self, tensor: Tensor, run: int) -> Tensor:
-        return tensor.detach() if len(self.runs) == 1 else tensor.detach()[run]
-
-    def _of_optimiser(self, name: str, tensor: Tensor, run: int) -> Tensor:
-        return tensor if name == "step" else self._of(tensor, run)
-
-    def _optimiser_state(self, optimiser: torch.optim.Optimizer, run: int) -> dict[int, dict[str, Tensor]]:
+    def _moments(self, optimiser: torch.optim.Optimizer, run: int) -> dict[int, dict[str, Tensor]]:
+        """An optimiser's memory of one run, by the place of the weight; `step` is common to all runs."""
         return {
-            at: {name: self._of_optimiser(name, value, run).clone() for name, value in moments.items()}
-            for at, moments in optimiser.state_dict()["state"].items()
+            place: {
+                name: (value if name == "step" else of_run(value, run, len(self.runs))).clone()
+                for name, value in moments.items()
+            }
+            for place, moments in optimiser.state_dict()["state"].items()
         }
 
-    def _load_optimiser(
+    def _load_moments(
         self, optimiser: torch.optim.Optimizer, saved: dict[int, dict[str, Tensor]], run: int
     ) -> None:
-        for at, leaf in enumerate(optimiser.param_groups[0]["params"]):
-            if at not in saved:
-                continue
-            moments = optimiser.state[leaf]
-            for name, value in saved[at].items():
-                if name not in moments:
-                    moments[name] = value.clone() if name == "step" else torch.zeros_like(leaf)
-                self._of_optimiser(name, moments[name], run).copy_(value)
+        for place, leaf in enumerate(optimiser.param_groups[0]["params"]):
+            moments = optimiser.state[leaf] if place in saved else {}
+            for name, value in saved.get(place, {}).items():
+                if name == "step":
+                    moments[name] = value.clone()
+                    continue
+                moments.setdefault(name, torch.zeros_like(leaf, requires_grad=False))
+                of_run(moments[name], run, len(self.runs)).copy_(value)
 
 
 class Adam(torch.optim.Adam):
     """Adam in one kernel over the weights of all runs, each at its own learning rate."""
 
     def __init__(self, leaves: Sequence[Tensor], rates: Sequence[float], **options: Any) -> None:
-        super().__init__(leaves, lr=max(rates), fused=True, **options)
-        self.shares = None if len(set(rates)) == 1 else torch.tensor(rates) / max(rates)
+        same = len(set(rates)) == 1
+        super().__init__(leaves, lr=rates[0] if same else 1.0, fused=True, **options)
+        self.rates = None if same else torch.tensor(rates)
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
-        """One step; a run goes the share of it that its learning rate is of the largest."""
-        if self.shares is None:
+        """One step. Where rates differ it is of rate 1, and each run goes its own share of the way."""
+        if self.rates is None:
             super().step()
             return
         leaves = self.param_groups[0]["params"]
         before = [leaf.clone() for leaf in leaves]
         super().step()
         for leaf, old in zip(leaves, before, strict=True):
-            share = self.shares.to(leaf.device).view(-1, *[1] * (leaf.dim() - 1))
-            leaf.copy_(old.lerp(leaf, share))
+            leaf.copy_(old.lerp(leaf, self.rates.to(leaf.device).view(-1, *[1] * (leaf.dim() - 1))))
 
 
 def _check_that_they_fit(runs: Sequence[Run]) -> None:

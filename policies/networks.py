@@ -23,33 +23,65 @@ _ALIGNMENT = 16  # floats: every weight starts on a cache line, as a tensor of i
 
 
 class Parameters:
-    """What an optimiser steps and a checkpoint holds: one flat float32 tensor, (P,), or (R, P) for R runs."""
+    """What an optimiser steps and a checkpoint holds, of one run or stacked of several.
 
-    flat: Tensor
+    Attributes:
+        runs: how many.
+    """
+
+    runs: int
 
     @property
     def leaves(self) -> list[Tensor]:
-        """The tensors that an optimiser steps, in a fixed order."""
+        """The tensors that an optimiser steps, in a fixed order: contiguous, the runs' dimension first."""
         raise NotImplementedError
+
+    def state(self, run: int) -> Tensor:
+        """All numbers of one run, (P,)."""
+        return torch.cat([of_run(leaf.detach(), run, self.runs).reshape(-1) for leaf in self.leaves])
+
+    @torch.no_grad()
+    def load(self, state: Tensor, run: int) -> None:
+        """Take what `state` gave.
+
+        Raises:
+            ValueError: it is of another size.
+        """
+        parts = [of_run(leaf, run, self.runs) for leaf in self.leaves]
+        if len(state) != sum(part.numel() for part in parts):
+            raise ValueError(f"{len(state)} numbers")
+        for part, saved in zip(parts, state.split([part.numel() for part in parts]), strict=True):
+            part.copy_(saved.view(part.shape))
+
+
+def of_run(tensor: Tensor, run: int, runs: int) -> Tensor:
+    """One run's part of a tensor, which has a leading dimension only where there are several runs."""
+    return tensor[run] if runs > 1 else tensor
 
 
 class Scalar(Parameters):
-    """One number of each run, such as the logarithm of a Lagrange multiplier: () or (R,)."""
+    """One number of each run, such as the logarithm of a Lagrange multiplier.
+
+    Attributes:
+        value: (), or (R,) of R runs; requires a gradient.
+    """
 
     def __init__(self, value: float, generators: Sequence[torch.Generator]) -> None:
-        lead = (len(generators),) if len(generators) > 1 else ()
-        self.flat = torch.full(lead, value, device=generators[0].device).requires_grad_()
+        self.runs = len(generators)
+        lead = (self.runs,) if self.runs > 1 else ()
+        self.value = torch.full(lead, value, device=generators[0].device).requires_grad_()
 
     @property
     def leaves(self) -> list[Tensor]:
         """The number itself."""
-        return [self.flat]
+        return [self.value]
 
 
 class Mlp(Parameters):
     """The weights of one perceptron, or of `copies` perceptrons of the same shape, of each run.
 
     Attributes:
+        flat: float32, all weights, one dimension.
         layers: the affine layers from input to output, views of `flat` which require gradients.
     """
 
@@ -62,15 +94,15 @@ class Mlp(Parameters):
             copies: 0 for one network with (inputs, outputs) weights, else the leading dimension of a run's.
         """
         self.sizes = tuple(sizes)
-        self.copies = copies
-        flat = torch.zeros(len(generators), self._place()[1], device=generators[0].device)
-        for of_run, generator in zip(flat, generators, strict=True):
-            for weight, bias in self._views(of_run):
+        self.runs = len(generators)
+        self.lead = (*([self.runs] if self.runs > 1 else []), *([copies] if copies else []))
+        self.flat = torch.zeros(self._place()[1], device=generators[0].device)
+        self.layers = self._views(self.flat)
+        for run, generator in enumerate(generators):
+            for weight, bias in self.layers:
                 bound = 1.0 / math.sqrt(weight.shape[-2])
                 for tensor in (weight, bias):
-                    tensor.uniform_(-bound, bound, generator=generator)
-        self.flat = flat if len(generators) > 1 else flat[0]
-        self.layers = self._views(self.flat)
+                    of_run(tensor, run, self.runs).uniform_(-bound, bound, generator=generator)
         for leaf in self.leaves:
             leaf.requires_grad_()
 
@@ -82,7 +114,7 @@ class Mlp(Parameters):
     def target_copy(self) -> Mlp:
         """A network with the same weights which no gradient reaches."""
         other = object.__new__(Mlp)
-        other.sizes, other.copies = self.sizes, self.copies
+        other.sizes, other.runs, other.lead = self.sizes, self.runs, self.lead
         other.flat = self.flat.clone()
         other.layers = other._views(other.flat)
         return other
@@ -104,22 +136,23 @@ class Mlp(Parameters):
 
     def of_run(self, run: int) -> list[Layer]:
         """The layers of one run, without gradients, on the CPU."""
-        return self._views((self.flat if self.flat.dim() == 1 else self.flat[run]).cpu())
+        return [
+            (of_run(weight, run, self.runs).cpu(), of_run(bias, run, self.runs).cpu())
+            for weight, bias in self.frozen()
+        ]
 
     def _place(self) -> tuple[list[tuple[int, tuple[int, ...]]], int]:
-        """Offset and shape of every weight and bias in a run's `flat`, and its length."""
-        lead = (self.copies,) if self.copies else ()
+        """Offset and shape of every weight and bias in `flat`, and its length."""
         places: list[tuple[int, tuple[int, ...]]] = []
         offset = 0
         for inputs, outputs in zip(self.sizes[:-1], self.sizes[1:], strict=True):
-            for shape in ((*lead, inputs, outputs), (*lead, 1, outputs)):
+            for shape in ((*self.lead, inputs, outputs), (*self.lead, 1, outputs)):
                 places.append((offset, shape))
                 offset += -(-math.prod(shape) // _ALIGNMENT) * _ALIGNMENT
         return places, offset
 
     def _views(self, flat: Tensor) -> list[Layer]:
-        runs = flat.shape[:-1]
-        views = [flat[..., at : at + math.prod(shape)].view(*runs, *shape) for at, shape in self._place()[0]]
+        views = [flat[at : at + math.prod(shape)].view(shape) for at, shape in self._place()[0]]
         return list(zip(views[::2], views[1::2], strict=True))
 
 
