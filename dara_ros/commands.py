@@ -174,12 +174,18 @@ def train(
         list[Path] | None, typer.Option(help="Files and folders of the target domain (robot).")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for policy.onnx, report.html and so on.")] = None,
-    algorithm: Annotated[str | None, typer.Option(help="Offline RL algorithm. [bcq]")] = None,
+    algorithm: Annotated[
+        str | None, typer.Option(help="awr, bc, bcq, bear, brac-p, cql, mabe or mopo. [bcq]")
+    ] = None,
     eta: Annotated[float | None, typer.Option(help="Weight of delta r; 0: no augmentation. [0.1]")] = None,
     mix: Annotated[
         float | None, typer.Option(help="Fraction of target rows in a batch. [proportional to the files]")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps. [100000]")] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(help="So many more steps on the source come first, the rest on the target: fine-tuning."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random. [0]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch. [1]")] = None,
     config: Annotated[
@@ -194,13 +200,14 @@ def train(
     Example:
       dara train --source source.h5 --target target.h5 --algorithm bcq --eta 0.1 --out runs/dara
       dara train --source source.h5 --target monday/ tuesday.h5 --out runs/week
+      dara train --source source.h5 --target target.h5 --eta 0 --tune 100000 --steps 50000 --out runs/tuned
     """
     from .policies.training import train as train_policy
     from .report import write_training_report
 
     given = {
         "source": source, "target": target, "out": out, "algorithm": algorithm, "eta": eta, "mix": mix,
-        "steps": steps, "seed": seed, "threads": threads,
+        "steps": steps, "tune": tune, "seed": seed, "threads": threads,
     }  # fmt: skip
     settings = _train_config(config, {k: v for k, v in given.items() if v is not None} | {"resume": resume})
     with stop_on_interrupt() as interrupted, progress_bars() as report:

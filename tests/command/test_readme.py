@@ -66,3 +66,14 @@ def test_python_runs(
     (block,) = blocks("python")
     exec(compile(block, "README.md", "exec"), {})
     assert capsys.readouterr().out == "a1 80 (4, 55)\nzero (4, 12)\n"
+
+
+def test_page_on_own_data_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "own_data.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len([line for line in block.splitlines() if line and "import" not in line]) <= 20
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "own_data.md", "exec"), {})
+    assert capsys.readouterr().out == "cart/policy.onnx: bcq, eta 0.1, 300 steps (3, 1)\n"
