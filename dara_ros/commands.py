@@ -184,7 +184,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Gradient steps. [100000]")] = None,
     tune: Annotated[
         int | None,
-        typer.Option(help="So many more steps on the source come first, the rest on the target: fine-tuning."),
+        typer.Option(
+            help="So many more steps on the source come first, the rest on the target: fine-tuning."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random. [0]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch. [1]")] = None,
