@@ -178,8 +178,11 @@ def calibration(classifiers: dict[str, Any]) -> str:
 
 
 def curves(runs: Sequence[tuple[str, dict[str, Any]]]) -> str:
-    """Learning curves, one small plot per figure, one line per run."""
-    names = [name for name in (runs[0][1].get("curve") or [{}])[0] if name != "step"]
+    """Learning curves, one small plot per figure, one line per run.
+
+    A warm-up has other figures than what follows: a line is where there are points of it.
+    """
+    names = list(dict.fromkeys(name for p in runs[0][1].get("curve", []) for name in p if name != "step"))
     if not names:
         return ""
     columns = min(3, len(names))
@@ -189,8 +192,8 @@ def curves(runs: Sequence[tuple[str, dict[str, Any]]]) -> str:
         axes.set_visible(False)
     for axes, name in zip(grid, names, strict=False):
         for (run, figures), colour in zip(runs, (SOURCE, TARGET, PLAIN), strict=False):
-            axes.plot([p["step"] for p in figures["curve"]], [p[name] for p in figures["curve"]],
-                      color=colour, linewidth=1.2, label=run)  # fmt: skip
+            points = [(p["step"], p[name]) for p in figures["curve"] if name in p]
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, label=run)
         axes.set_title(name.replace("_", " "), fontsize=10)
         axes.tick_params(labelsize=8)
     grid[0].legend(fontsize=8)

@@ -40,10 +40,17 @@ class Gaussian(NamedTuple):
         return (normal - squash).sum(-1)
 
 
-def gaussian(actor: Sequence[Layer], states: Tensor) -> Gaussian:
+def gaussian(
+    actor: Sequence[Layer], states: Tensor, log_std_range: tuple[float, float] = LOG_STD_RANGE
+) -> Gaussian:
     """pi(.|s) for states (B, S): the network gives mean and log std side by side, (B, 2 A)."""
-    mean, log_std = mlp(actor, states).chunk(2, dim=-1)
-    low, high = LOG_STD_RANGE
+    return as_gaussian(mlp(actor, states), log_std_range)
+
+
+def as_gaussian(outputs: Tensor, log_std_range: tuple[float, float] = LOG_STD_RANGE) -> Gaussian:
+    """A network's outputs (B, 2 A) as a distribution."""
+    mean, log_std = outputs.chunk(2, dim=-1)
+    low, high = log_std_range
     # smooth, so that no gradient dies at the edges
     return Gaussian(mean, low + 0.5 * (high - low) * (torch.tanh(log_std) + 1.0))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -344,7 +345,7 @@ def _descend(
     phases = _phases(config, learner.warm_up)
     total, begins = phases[-1][1], 0
     sums: dict[str, torch.Tensor] = {}
-    since_point = 0
+    counts: Counter[str] = Counter()
     for mix, ends in phases:
         if learner.steps >= ends:  # a resumed run has it behind it
             begins = ends
@@ -360,13 +361,13 @@ def _descend(
                 return True
             learner.look(samplers)
             figures = learner.update(learner.batch(*next(batches)))
-            # Figures of a phase's first step need not be those of another's.
-            sums = {name: sums.get(name, 0) + value for name, value in figures.items()}
-            since_point += 1
+            for name, value in figures.items():  # a warm-up's need not be those of what follows
+                sums[name] = sums.get(name, 0) + value
+                counts[name] += 1
             step = learner.steps
             if step % config.log_interval == 0 or step == total:
-                means = {name: (value / since_point).reshape(-1).tolist() for name, value in sums.items()}
-                sums, since_point = {}, 0
+                means = {name: (value / counts[name]).reshape(-1).tolist() for name, value in sums.items()}
+                sums, counts = {}, Counter()
                 for number, (job, log) in enumerate(zip(jobs, logs, strict=True)):
                     _note(job, log, step, {name: of_runs[number] for name, of_runs in means.items()})
                 progress("train", step, total, {name: of_runs[0] for name, of_runs in means.items()})

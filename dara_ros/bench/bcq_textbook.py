@@ -10,14 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dara_ros.policies.algorithms.bcq import LOG_STD_RANGE, BCQConfig, Noise
+from dara_ros.bench.textbook import Critic, Vae, follow, mlp
+from dara_ros.policies.algorithms.bcq import BCQConfig, Noise
 from dara_ros.policies.learning import TensorBatch
-
-
-def _mlp(inputs: int, hidden: tuple[int, ...], outputs: int) -> nn.Sequential:
-    sizes = (inputs, *hidden)
-    layers = [m for pair in zip(sizes[:-1], sizes[1:], strict=True) for m in (nn.Linear(*pair), nn.ReLU())]
-    return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 
 
 class Perturbation(nn.Module):
@@ -25,7 +20,7 @@ class Perturbation(nn.Module):
 
     def __init__(self, states: int, actions: int, config: BCQConfig) -> None:
         super().__init__()
-        self.net = _mlp(states + actions, config.perturbation_hidden, actions)
+        self.net = mlp(states + actions, config.perturbation_hidden, actions)
         self.phi = config.max_perturbation
 
     def forward(self, state: Tensor, action: Tensor) -> Tensor:
@@ -33,51 +28,17 @@ class Perturbation(nn.Module):
         return (action + self.phi * moved).clamp(-1, 1)
 
 
-class Critic(nn.Module):
-    """Two Q functions."""
-
-    def __init__(self, states: int, actions: int, config: BCQConfig) -> None:
-        super().__init__()
-        self.q1_net = _mlp(states + actions, config.critic_hidden, 1)
-        self.q2_net = _mlp(states + actions, config.critic_hidden, 1)
-
-    def forward(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        pair = torch.cat([state, action], 1)
-        return self.q1_net(pair), self.q2_net(pair)
-
-    def q1(self, state: Tensor, action: Tensor) -> Tensor:
-        return self.q1_net(torch.cat([state, action], 1))
-
-
-class Vae(nn.Module):
-    """The generative model of the actions in the data."""
-
-    def __init__(self, states: int, actions: int, config: BCQConfig) -> None:
-        super().__init__()
-        self.latent = latent = 2 * actions
-        self.encoder = _mlp(states + actions, config.vae_hidden, 2 * latent)
-        self.decoder = _mlp(states + latent, config.vae_hidden, actions)
-
-    def forward(self, state: Tensor, action: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean, log_std = self.encoder(torch.cat([state, action], 1)).chunk(2, dim=1)
-        std = log_std.clamp(*LOG_STD_RANGE).exp()
-        return self.decode(state, mean + std * noise), mean, std
-
-    def decode(self, state: Tensor, latent: Tensor) -> Tensor:
-        return torch.tanh(self.decoder(torch.cat([state, latent], 1)))
-
-
 class TextbookBCQ:
     """The same update as `dara_ros.policies.bcq.BCQ`, written plainly."""
 
     def __init__(self, states: int, actions: int, config: BCQConfig) -> None:
         self.config = config
-        self.vae = Vae(states, actions, config)
+        self.vae = Vae(states, actions, config.vae_hidden)
         self.perturbation = Perturbation(states, actions, config)
         self.perturbation_target = Perturbation(states, actions, config)
         self.perturbation_target.load_state_dict(self.perturbation.state_dict())
-        self.critic = Critic(states, actions, config)
-        self.critic_target = Critic(states, actions, config)
+        self.critic = Critic(states, actions, config.critic_hidden)
+        self.critic_target = Critic(states, actions, config.critic_hidden)
         self.critic_target.load_state_dict(self.critic.state_dict())
         self.vae_optimiser = torch.optim.Adam(self.vae.parameters(), lr=config.learning_rate)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), lr=config.learning_rate)
@@ -124,11 +85,6 @@ class TextbookBCQ:
         loss.backward()
         self.perturbation_optimiser.step()
 
-        with torch.no_grad():
-            for online, follower in (
-                (self.critic, self.critic_target),
-                (self.perturbation, self.perturbation_target),
-            ):
-                for p, target_p in zip(online.parameters(), follower.parameters(), strict=True):
-                    target_p.copy_(config.tau * p + (1 - config.tau) * target_p)
+        follow(self.critic, self.critic_target, config.tau)
+        follow(self.perturbation, self.perturbation_target, config.tau)
         return {"vae_error": error.detach(), "vae_kl": kl.detach(), "critic_loss": critic_loss.detach()}

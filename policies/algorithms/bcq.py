@@ -20,14 +20,14 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from ...errors import UserError
+from ..best_of_samples import BestOfSamples, OnSamples, linear, rest_of_layers
+from ..critics import best_value, critic_loss, first_critic, q_values
 from ..learning import Figures, Learner, Run, TensorBatch
-from ..networks import Layer, Mlp, frozen_dtype_of_this_machine, mlp, on_states
-
-LOG_STD_RANGE = (-4.0, 15.0)  # of the VAE's posterior
+from ..networks import Layer, Mlp, frozen_dtype_of_this_machine, on_states
+from ..vae import decode, vae_loss
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,7 @@ class Noise(NamedTuple):
     latents: Tensor  # (B, L), clipped
 
 
-# ---------------------------------------------------------------- the model: G, xi, Q
-
-
-def decode(decoder: Sequence[Layer], states: Tensor, latents: Tensor) -> Tensor:
-    """G(s, z): actions (B * K, A) in [-1, 1] for states (B, S) and K consecutive latents each."""
-    return torch.tanh(on_states(decoder, states, latents))
+# ---------------------------------------------------------------- the model: xi
 
 
 def perturb(perturbation: Sequence[Layer], states: Tensor, actions: Tensor, phi: float) -> Tensor:
@@ -88,32 +83,7 @@ def perturb(perturbation: Sequence[Layer], states: Tensor, actions: Tensor, phi:
     return (actions + phi * moved).clamp(-1.0, 1.0)
 
 
-def q_values(critic: Sequence[Layer], states: Tensor, actions: Tensor) -> Tensor:
-    """Q_1 and Q_2, (2, B * K), for states (B, S) and K consecutive actions each."""
-    return on_states(critic, states, actions).squeeze(-1)
-
-
-def first_critic(critic: Sequence[Layer]) -> list[Layer]:
-    """The weights of Q_1 alone."""
-    return [(weight[0], bias[0]) for weight, bias in critic]
-
-
 # ---------------------------------------------------------------- losses
-
-
-def vae_loss(
-    encoder: Sequence[Layer], decoder: Sequence[Layer], batch: TensorBatch, noise: Noise, kl_weight: float
-) -> tuple[Tensor, Figures]:
-    """The loss of G: squared reconstruction error and the KL divergence of the posterior from N(0, I)."""
-    mean, log_std = mlp(encoder, torch.cat((batch.states, batch.actions), 1)).chunk(2, dim=1)
-    log_std = log_std.clamp(*LOG_STD_RANGE)
-    std = log_std.exp()
-    # z = mu + sigma * epsilon
-    reconstruction = decode(decoder, batch.states, mean + std * noise.posterior)
-    error = functional.mse_loss(reconstruction, batch.actions)
-    # KL = -1/2 mean(1 + log sigma^2 - mu^2 - sigma^2)
-    kl = -0.5 * (1.0 + 2.0 * log_std - mean.square() - std.square()).mean()
-    return error + kl_weight * kl, {"vae_error": error.detach(), "vae_kl": kl.detach()}
 
 
 @torch.no_grad()
@@ -128,19 +98,9 @@ def critic_target(
     """The regression target y (B,) of both critics; `perturbation` and `critic` are the target networks."""
     actions = decode(decoder, batch.next_states, noise.next_latents)
     actions = perturb(perturbation, batch.next_states, actions, config.max_perturbation)
-    q = q_values(critic, batch.next_states, actions)
-    # lambda min_j Q'_j + (1 - lambda) max_j Q'_j, then the best of the candidates
-    q = torch.lerp(q.amax(0), q.amin(0), config.soft_minimum)
-    best = q.view(-1, config.candidates).amax(1)
-    # y = r + gamma (1 - terminal) max_i [...]
+    best = best_value(critic, batch.next_states, actions, config.soft_minimum)
+    # y = r + gamma (1 - terminal) max_i [lambda min_j Q'_j + (1 - lambda) max_j Q'_j]
     return batch.rewards + config.discount * (1.0 - batch.terminals) * best
-
-
-def critic_loss(critic: Sequence[Layer], batch: TensorBatch, target: Tensor) -> tuple[Tensor, Figures]:
-    """sum_j mean (Q_j(s, a) - y)^2."""
-    q = q_values(critic, batch.states, batch.actions)
-    loss = (q - target).square().mean(1).sum()
-    return loss, {"critic_loss": loss.detach(), "q_data": q.detach().mean(), "q_target": target.mean()}
 
 
 def perturbation_loss(
@@ -212,7 +172,7 @@ class BCQ(Learner):
 
         loss = partial(vae_loss, kl_weight=config.kl_weight)
         figures = self.descend(
-            self._vae_optimiser, loss, self.encoder.layers, self.decoder.layers, batch, noise
+            self._vae_optimiser, loss, self.encoder.layers, self.decoder.layers, batch, noise.posterior
         )
 
         dtype = self._target_dtype
@@ -261,15 +221,10 @@ class BCQ(Learner):
 # ---------------------------------------------------------------- the policy as it is exported
 
 
-class BCQPolicy(nn.Module):
-    """observation (B, S) float32 -> action (B, A) float32, deterministic.
+class BCQPolicy(BestOfSamples):
+    """The best of the candidates a_i + xi(s, a_i), a_i = G(s, z_i), of constant latents z_i."""
 
-    The paper draws fresh latents for each decision; here they are drawn once and are constants, so that the
-    decoder's first layer is one product with the state and a constant table.
-    """
-
-    mean: Tensor
-    std: Tensor
+    decoder_latent: Tensor
 
     def __init__(
         self,
@@ -280,60 +235,18 @@ class BCQPolicy(nn.Module):
         latents: Tensor,
         phi: float,
     ) -> None:
-        super().__init__()
+        super().__init__(run, critic, len(latents))
         self.phi = phi
-        self.samples = len(latents)
-        self.register_buffer("mean", torch.as_tensor(run.observation_mean, dtype=torch.float32).clone())
-        self.register_buffer("std", torch.as_tensor(run.observation_std, dtype=torch.float32).clone())
         states = len(run.observation_mean)
+        # The decoder's first layer is one product with the state and a constant table.
         (weight, bias), *rest = decoder
-        self.decoder_state = _linear((weight[:states], bias))
+        self.decoder_state = linear((weight[:states], bias))
         self.register_buffer("decoder_latent", (latents @ weight[states:]).clone())
-        self.decoder_rest = _sequential(rest)
-        self.perturbation_state, self.perturbation_action, self.perturbation_rest = _split(
-            perturbation, states
-        )
-        self.critic_state, self.critic_action, self.critic_rest = _split(critic, states)
+        self.decoder_rest = rest_of_layers(rest)
+        self.perturbation = OnSamples(perturbation, states, self.samples)
 
-    def forward(self, observation: Tensor) -> Tensor:
-        """argmax over the constant candidates of Q_1(s, a + xi(s, a))."""
-        actions, q = self.candidates(observation)
-        best = q.argmax(1).view(-1, 1, 1).expand(-1, 1, actions.shape[-1])
-        return actions.gather(1, best).flatten(1)
-
-    def candidates(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """a + xi(s, a) of all candidates, (B, K, A), and Q_1 of them, (B, K)."""
-        state = (observation - self.mean) / self.std
+    def actions(self, state: Tensor) -> Tensor:
+        """a_i + xi(s, a_i), (B * K, A)."""
         first = self.decoder_state(state).unsqueeze(1) + self.decoder_latent
         actions = torch.tanh(self.decoder_rest(first.flatten(0, 1)))
-        moved = self.perturbation_rest(
-            self._first(self.perturbation_state, self.perturbation_action, state, actions)
-        )
-        actions = (actions + self.phi * torch.tanh(moved)).clamp(-1.0, 1.0)
-        q = self.critic_rest(self._first(self.critic_state, self.critic_action, state, actions))
-        return actions.view(-1, self.samples, actions.shape[-1]), q.view(-1, self.samples)
-
-    def _first(self, of_state: nn.Module, of_action: nn.Module, state: Tensor, actions: Tensor) -> Tensor:
-        by_state = of_state(state).unsqueeze(1)
-        first = of_action(actions).view(-1, self.samples, by_state.shape[-1]) + by_state
-        return first.flatten(0, 1)
-
-
-def _linear(layer: Layer) -> nn.Linear:
-    weight, bias = layer
-    linear = nn.Linear(*weight.shape)
-    with torch.no_grad():
-        linear.weight.copy_(weight.T)
-        linear.bias.copy_(bias.view(-1))
-    return linear.requires_grad_(False)
-
-
-def _sequential(layers: Sequence[Layer]) -> nn.Sequential:
-    """ReLU before each layer: what follows the output of the first layer."""
-    return nn.Sequential(*(module for layer in layers for module in (nn.ReLU(), _linear(layer))))
-
-
-def _split(layers: Sequence[Layer], states: int) -> tuple[nn.Linear, nn.Linear, nn.Sequential]:
-    (weight, bias), *rest = layers
-    of_action = _linear((weight[states:], torch.zeros_like(bias)))
-    return _linear((weight[:states], bias)), of_action, _sequential(rest)
+        return (actions + self.phi * torch.tanh(self.perturbation(state, actions))).clamp(-1.0, 1.0)

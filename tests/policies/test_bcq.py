@@ -5,21 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from learner_checks import copy_critics, copy_into, linears
 from small_runs import run_of, union_batch
 
 from dara_ros.bench.bcq import random_batch
 from dara_ros.bench.bcq_textbook import TextbookBCQ
 from dara_ros.errors import UserError
-from dara_ros.policies.algorithms.bcq import (
-    BCQ,
-    BCQConfig,
-    decode,
-    first_critic,
-    perturb,
-    q_values,
-)
+from dara_ros.policies.algorithms.bcq import BCQ, BCQConfig, perturb
+from dara_ros.policies.critics import first_critic, q_values
 from dara_ros.policies.learning import Run, TensorBatch
-from dara_ros.policies.networks import Mlp, frozen_dtype_of_this_machine
+from dara_ros.policies.networks import frozen_dtype_of_this_machine
+from dara_ros.policies.vae import decode
 
 SMALL = BCQConfig(
     critic_hidden=(48, 32),
@@ -41,25 +37,12 @@ def learner(config: BCQConfig = SMALL, states: int = STATES, actions: int = ACTI
     return BCQ(actions, [run_of(config, states, seed)])
 
 
-def copy_into(linears: list[torch.nn.Linear], network: Mlp, copy: int | None = None) -> None:
-    with torch.no_grad():
-        for linear, (weight, bias) in zip(linears, network.layers, strict=True):
-            linear.weight.copy_((weight if copy is None else weight[copy]).T)
-            linear.bias.copy_((bias if copy is None else bias[copy]).view(-1))
-
-
-def linears(module: torch.nn.Module) -> list[torch.nn.Linear]:
-    return [m for m in module if isinstance(m, torch.nn.Linear)]
-
-
 def textbook_twin(ours: BCQ) -> TextbookBCQ:
     """The plain implementation with the same weights."""
     plain = TextbookBCQ(STATES, ACTIONS, ours.config)
     copy_into(linears(plain.vae.encoder), ours.encoder)
     copy_into(linears(plain.vae.decoder), ours.decoder)
-    for theirs, mine in ((plain.critic, ours.critic), (plain.critic_target, ours.critic_target)):
-        copy_into(linears(theirs.q1_net), mine, 0)
-        copy_into(linears(theirs.q2_net), mine, 1)
+    copy_critics(plain, ours)
     copy_into(linears(plain.perturbation.net), ours.perturbation)
     copy_into(linears(plain.perturbation_target.net), ours.perturbation_target)
     return plain
