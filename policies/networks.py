@@ -190,6 +190,11 @@ def on_states(layers: Sequence[Layer], states: Tensor, others: Tensor) -> Tensor
     return _remaining_layers(layers, _first_layer(layers[0], states, others))
 
 
+def q_values(critic: Sequence[Layer], states: Tensor, actions: Tensor) -> Tensor:
+    """Q_1 and Q_2 of twin critics, (2, B * K), for states (B, S) and K consecutive actions each."""
+    return on_states(critic, states, actions).squeeze(-1)
+
+
 def mlp(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
     """The whole network in float32: ReLU between layers, nothing after the last. (N, I) -> (..., N, O)."""
     return _remaining_layers(layers, affine(layers[0], inputs))

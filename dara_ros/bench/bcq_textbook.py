@@ -10,14 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dara_ros.bench.plain_mlp import plain_mlp
 from dara_ros.policies.algorithms.bcq import LOG_STD_RANGE, BCQConfig, Noise
 from dara_ros.policies.learning import TensorBatch
-
-
-def _mlp(inputs: int, hidden: tuple[int, ...], outputs: int) -> nn.Sequential:
-    sizes = (inputs, *hidden)
-    layers = [m for pair in zip(sizes[:-1], sizes[1:], strict=True) for m in (nn.Linear(*pair), nn.ReLU())]
-    return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 
 
 class Perturbation(nn.Module):
@@ -25,7 +20,7 @@ class Perturbation(nn.Module):
 
     def __init__(self, states: int, actions: int, config: BCQConfig) -> None:
         super().__init__()
-        self.net = _mlp(states + actions, config.perturbation_hidden, actions)
+        self.net = plain_mlp(states + actions, config.perturbation_hidden, actions)
         self.phi = config.max_perturbation
 
     def forward(self, state: Tensor, action: Tensor) -> Tensor:
@@ -38,8 +33,8 @@ class Critic(nn.Module):
 
     def __init__(self, states: int, actions: int, config: BCQConfig) -> None:
         super().__init__()
-        self.q1_net = _mlp(states + actions, config.critic_hidden, 1)
-        self.q2_net = _mlp(states + actions, config.critic_hidden, 1)
+        self.q1_net = plain_mlp(states + actions, config.critic_hidden, 1)
+        self.q2_net = plain_mlp(states + actions, config.critic_hidden, 1)
 
     def forward(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         pair = torch.cat([state, action], 1)
@@ -55,8 +50,8 @@ class Vae(nn.Module):
     def __init__(self, states: int, actions: int, config: BCQConfig) -> None:
         super().__init__()
         self.latent = latent = 2 * actions
-        self.encoder = _mlp(states + actions, config.vae_hidden, 2 * latent)
-        self.decoder = _mlp(states + latent, config.vae_hidden, actions)
+        self.encoder = plain_mlp(states + actions, config.vae_hidden, 2 * latent)
+        self.decoder = plain_mlp(states + latent, config.vae_hidden, actions)
 
     def forward(self, state: Tensor, action: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, log_std = self.encoder(torch.cat([state, action], 1)).chunk(2, dim=1)
