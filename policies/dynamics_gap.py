@@ -7,11 +7,11 @@ target, its mean over the source's s' is, summed over the columns of s,
 
     delta_r(s, a) = g(s, a)^2 / (2 sigma^2),
 
-the Kullback-Leibler divergence between the two. f is a perceptron, fitted to the source. g is simple enough for
-a few thousand rows: a ridge regression of what f leaves of the target's steps on (s, a) and f's last hidden
-layer, its penalty chosen by cross-validation over episodes. Where no difference can be predicted, g and delta r
-are 0. We take the mean over the columns, not the sum, so that a dose eta means the same for robots with many
-sensors and with few, and the clip at 10 is seldom met.
+the Kullback-Leibler divergence between the two. f is a perceptron, fitted to the source. g is simple enough
+for a few thousand rows: a ridge regression of what f leaves of the target's steps on (s, a) and f's last
+hidden layer, its penalty chosen by cross-validation over episodes. Where no difference can be predicted, g
+and delta r are 0. We take the mean over the columns, not the sum, so that a dose eta means the same for robots
+with many sensors and with few, and the clip at 10 is seldom met.
 """
 
 from __future__ import annotations
@@ -231,7 +231,8 @@ def _fit_ridge(
 
     def left(penalty: float) -> Tensor:
         """Squared error of each column over all folds, each predicted by the others."""
-        return sum(fold.error(everything.minus(fold).ridge(penalty)) for fold in sums) / everything.count
+        errors = [fold.error(everything.minus(fold).ridge(penalty)) for fold in sums]
+        return torch.stack(errors).sum(0) / everything.count
 
     errors = {penalty: left(penalty) for penalty in PENALTIES}
     penalty = min(errors, key=lambda penalty: float(errors[penalty].sum()))

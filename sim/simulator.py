@@ -26,8 +26,8 @@ except ImportError as error:  # pragma: no cover
 GRAVITY = 9.81
 URDF_JOINTS = {"hip": "hip", "thigh": "upper", "calf": "lower"}  # the URDF's names for the same joints
 DEEPEST_SAG = 0.8  # share of torque that a weak battery takes at most
-# kg m^2, of the lightest link about its joint. A drag of a whole step that was taken from the speed at its begin
-# would throw light, fast legs to and fro, faster at each step; so it is taken from the speed that it leads to.
+# kg m^2, of the lightest link about its joint. A drag that is taken from the speed at a step's begin would
+# throw light, fast legs to and fro, faster at each step; so it is what a coasting link would lose in the step.
 LEAST_INERTIA = 0.006
 TRUNK = -1  # PyBullet's index of the base link
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,21 @@ from dara_ros.policies.learning import Learner, Run
 from dara_ros.policies.networks import Layer, Mlp
 from dara_ros.policies.runtime import Policy
 from dara_ros.policies.sampling import UnionBatch
+from dara_ros.policies.train_config import TrainConfig
 from dara_ros.policies.training import train
+
+STATES, ACTIONS, ROWS = 5, 2, 20
 
 
 def linears(module: torch.nn.Module) -> list[torch.nn.Linear]:
-    return [m for m in module if isinstance(m, torch.nn.Linear)]
+    """Its affine layers, from input to output."""
+    return [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
 
 
-def copy_into(linears: list[torch.nn.Linear], network: Mlp, copy: int | None = None) -> None:
+def copy_into(plain: torch.nn.Module, network: Mlp, copy: int | None = None) -> None:
+    """Give a textbook perceptron the weights of ours, or of one of its copies."""
     with torch.no_grad():
-        for linear, (weight, bias) in zip(linears, network.layers, strict=True):
+        for linear, (weight, bias) in zip(linears(plain), network.layers, strict=True):
             linear.weight.copy_((weight if copy is None else weight[copy]).T)
             linear.bias.copy_((bias if copy is None else bias[copy]).view(-1))
 
@@ -32,8 +39,8 @@ def copy_into(linears: list[torch.nn.Linear], network: Mlp, copy: int | None = N
 def copy_critics(textbook: Any, ours: Any) -> None:
     """Both critics and their targets into the textbook's."""
     for theirs, mine in ((textbook.critic, ours.critic), (textbook.critic_target, ours.critic_target)):
-        copy_into(linears(theirs.q1_net), mine, 0)
-        copy_into(linears(theirs.q2_net), mine, 1)
+        copy_into(theirs.q1_net, mine, 0)
+        copy_into(theirs.q2_net, mine, 1)
 
 
 def affine_network(weights: list[list[float]], biases: list[float]) -> list[Layer]:
@@ -85,7 +92,39 @@ def check_resume(kind: type[Learner], config: Any, stops: Sequence[int], tmp_pat
         assert same_bits(straight, trained(resumed, batches[stop:])), stop
 
 
-def check_runs_together(kind: type[Learner], configs: Sequence[Any], steps: int) -> None:
+def check_resumes_with_the_same_bits(config: TrainConfig, *stops: int) -> None:
+    """A run that is stopped after so many updates and resumed ends as one that went through."""
+    split = replace(config, out=config.out + "-split")
+    train(config)
+    for begins, ends in zip((0, *stops), (*stops, None), strict=True):
+        asked = count(begins)
+        result = train(
+            replace(split, resume=begins > 0),
+            should_stop=lambda a=asked, e=ends: e is not None and next(a) >= e,
+        )
+        assert result.stopped == (ends is not None) and result.steps == (ends or result.steps)
+    learners = [
+        torch.load(f"{run.out}/checkpoint.pt", weights_only=True)["learner"] for run in (config, split)
+    ]
+    assert learners[0]["steps"] == learners[1]["steps"]
+    for name, weights in learners[0]["networks"].items():
+        assert torch.equal(weights, learners[1]["networks"][name]), name
+
+
+def write_crossings(folder: Path) -> tuple[Path, Path]:
+    """The source and the target of `write_crossing`, for `small_config`."""
+    return (
+        write_crossing(folder / "source.h5", "source", 3000, seed=0),
+        write_crossing(folder / "target.h5", "target", 400, seed=1),
+    )
+
+
+def check_runs_together(
+    kind: type[Learner],
+    configs: Sequence[Any],
+    steps: int,
+    look: Callable[[Learner], None] = lambda learner: None,
+) -> None:
     """Runs of other seeds, data and statistics, together: the same bits when repeated, and as if alone."""
     runs = [
         Run(np.full(5, 0.1 * number), np.full(5, 1.0 + number), config, seed=number)
@@ -96,6 +135,7 @@ def check_runs_together(kind: type[Learner], configs: Sequence[Any], steps: int)
         learner = kind(2, [runs[number] for number in chosen])
         for step in range(steps):
             rows = [random_rows(100 * number + step, 5, 2) for number in chosen]
+            look(learner)
             figures = learner.update(learner.batch(*rows))
         return learner, figures
 
@@ -128,10 +168,7 @@ def value_of_reward_one(learner: Learner, terminal: float, updates: int) -> floa
 
 def check_dara_turns(algorithm: str, settings: Any, folder: Path, clear: float = 0.3, **changes: Any) -> None:
     """The policy file goes right without augmentation and left with it: only the source can go right."""
-    files = (
-        write_crossing(folder / "source.h5", "source", 3000, seed=0),
-        write_crossing(folder / "target.h5", "target", 400, seed=1),
-    )
+    files = write_crossings(folder)
     states = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     for eta, side in ((0.0, 1.0), (1.0, -1.0)):
         config = small_config(

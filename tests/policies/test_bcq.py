@@ -40,11 +40,11 @@ def learner(config: BCQConfig = SMALL, states: int = STATES, actions: int = ACTI
 def textbook_twin(ours: BCQ) -> TextbookBCQ:
     """The plain implementation with the same weights."""
     plain = TextbookBCQ(STATES, ACTIONS, ours.config)
-    copy_into(linears(plain.vae.encoder), ours.encoder)
-    copy_into(linears(plain.vae.decoder), ours.decoder)
+    copy_into(plain.vae.encoder, ours.encoder)
+    copy_into(plain.vae.decoder, ours.decoder)
     copy_critics(plain, ours)
-    copy_into(linears(plain.perturbation.net), ours.perturbation)
-    copy_into(linears(plain.perturbation_target.net), ours.perturbation_target)
+    copy_into(plain.perturbation.net, ours.perturbation)
+    copy_into(plain.perturbation_target.net, ours.perturbation_target)
     return plain
 
 

@@ -117,9 +117,9 @@ def test_policy_and_multiplier_losses_by_hand() -> None:
 def test_learning_curve_equals_the_textbook(kernel: str) -> None:
     ours = BEAR(3, [run_of(replace(SMALL, kernel=kernel, kernel_width=2.0, warm_up=10), 7, seed=3)])
     plain = TextbookBEAR(7, 3, ours.config)
-    copy_into(linears(plain.vae.encoder), ours.encoder)
-    copy_into(linears(plain.vae.decoder), ours.decoder)
-    copy_into(linears(plain.actor.net), ours.actor)
+    copy_into(plain.vae.encoder, ours.encoder)
+    copy_into(plain.vae.decoder, ours.decoder)
+    copy_into(plain.actor.net, ours.actor)
     copy_critics(plain, ours)
     for step in range(30):
         batch, noise = random_batch(20, 7, 3, seed=step), ours.draw_noise(20)

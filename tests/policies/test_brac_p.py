@@ -98,8 +98,8 @@ def test_learning_curve_equals_the_textbook() -> None:
     config = replace(SMALL, clone_steps=15, critic_steps=5, policy_learning_rate=1e-3)
     ours = BRACP(3, [run_of(config, 7, seed=3)])
     plain = TextbookBRACP(7, 3, config)
-    copy_into(linears(plain.prior.net), ours.prior)
-    copy_into(linears(plain.actor.net), ours.actor)
+    copy_into(plain.prior.net, ours.prior)
+    copy_into(plain.actor.net, ours.actor)
     copy_critics(plain, ours)
     for step in range(40):
         batch = random_batch(20, 7, 3, seed=step)
