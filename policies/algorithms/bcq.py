@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from ...errors import UserError
 from ..learning import Figures, Learner, Run, TensorBatch
-from ..networks import Layer, Mlp, frozen_dtype_of_this_machine, mlp, on_states
+from ..networks import Layer, Mlp, frozen_dtype_of_this_machine, mlp, on_states, q_values
 
 LOG_STD_RANGE = (-4.0, 15.0)  # of the VAE's posterior
 
@@ -86,11 +86,6 @@ def perturb(perturbation: Sequence[Layer], states: Tensor, actions: Tensor, phi:
     """a + xi(s, a), xi in [-phi, phi], inside the action box. Shapes as in `decode`."""
     moved = torch.tanh(on_states(perturbation, states, actions))
     return (actions + phi * moved).clamp(-1.0, 1.0)
-
-
-def q_values(critic: Sequence[Layer], states: Tensor, actions: Tensor) -> Tensor:
-    """Q_1 and Q_2, (2, B * K), for states (B, S) and K consecutive actions each."""
-    return on_states(critic, states, actions).squeeze(-1)
 
 
 def first_critic(critic: Sequence[Layer]) -> list[Layer]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from dara_ros.policies.learning import Run, TensorBatch
+from dara_ros.policies.networks import Mlp
 from dara_ros.policies.sampling import UnionBatch
 
 
@@ -58,3 +59,16 @@ def tensor_batch(
         or_zeros(is_target),
         torch.arange(len(states)),
     )
+
+
+def copy_into(linears: list[torch.nn.Linear], network: Mlp, copy: int | None = None) -> None:
+    """Give a textbook's layers the weights of ours, or of one of its copies."""
+    with torch.no_grad():
+        for linear, (weight, bias) in zip(linears, network.layers, strict=True):
+            linear.weight.copy_((weight if copy is None else weight[copy]).T)
+            linear.bias.copy_((bias if copy is None else bias[copy]).view(-1))
+
+
+def linears(module: torch.nn.Module) -> list[torch.nn.Linear]:
+    """The affine layers of a textbook's perceptron."""
+    return [m for m in module if isinstance(m, torch.nn.Linear)]

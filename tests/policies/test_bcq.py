@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_runs import run_of, union_batch
+from small_runs import copy_into, linears, run_of, union_batch
 
 from dara_ros.bench.bcq import random_batch
 from dara_ros.bench.bcq_textbook import TextbookBCQ
@@ -16,10 +16,9 @@ from dara_ros.policies.algorithms.bcq import (
     decode,
     first_critic,
     perturb,
-    q_values,
 )
 from dara_ros.policies.learning import Run, TensorBatch
-from dara_ros.policies.networks import Mlp, frozen_dtype_of_this_machine
+from dara_ros.policies.networks import frozen_dtype_of_this_machine, q_values
 
 SMALL = BCQConfig(
     critic_hidden=(48, 32),
@@ -39,17 +38,6 @@ def one_thread() -> None:
 
 def learner(config: BCQConfig = SMALL, states: int = STATES, actions: int = ACTIONS, seed: int = 3) -> BCQ:
     return BCQ(actions, [run_of(config, states, seed)])
-
-
-def copy_into(linears: list[torch.nn.Linear], network: Mlp, copy: int | None = None) -> None:
-    with torch.no_grad():
-        for linear, (weight, bias) in zip(linears, network.layers, strict=True):
-            linear.weight.copy_((weight if copy is None else weight[copy]).T)
-            linear.bias.copy_((bias if copy is None else bias[copy]).view(-1))
-
-
-def linears(module: torch.nn.Module) -> list[torch.nn.Linear]:
-    return [m for m in module if isinstance(m, torch.nn.Linear)]
 
 
 def textbook_twin(ours: BCQ) -> TextbookBCQ:
