@@ -29,6 +29,7 @@ TINY = {
     "model_steps": 10,
     "rollout_length": 3,
     "real_ratio": 0.2,
+    "tau": 0.1,
     "actor_hidden": (16, 12),
     "critic_hidden": (16, 12),
     "learning_rate": 1e-3,
