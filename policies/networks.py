@@ -11,7 +11,7 @@ Runs that train together have their weights stacked: one more dimension, before 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -190,9 +190,20 @@ def on_states(layers: Sequence[Layer], states: Tensor, others: Tensor) -> Tensor
     return _remaining_layers(layers, _first_layer(layers[0], states, others))
 
 
-def mlp(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
-    """The whole network in float32: ReLU between layers, nothing after the last. (N, I) -> (..., N, O)."""
-    return _remaining_layers(layers, affine(layers[0], inputs))
+def mlp(
+    layers: Sequence[Layer], inputs: Tensor, activation: Callable[[Tensor], Tensor] = torch.relu_
+) -> Tensor:
+    """The whole network in float32, nothing after the last layer.
+
+    Args:
+        layers: weights of one network, or with a leading dimension C of several.
+        inputs: (N, I) or (C, N, I).
+        activation: between layers; it may work in place: no backward pass needs what was there before.
+
+    Returns:
+        (N, O) or (C, N, O).
+    """
+    return _remaining_layers(layers, affine(layers[0], inputs), activation)
 
 
 def _first_layer(layer: Layer, states: Tensor, others: Tensor) -> Tensor:
@@ -205,11 +216,13 @@ def _first_layer(layer: Layer, states: Tensor, others: Tensor) -> Tensor:
     return grouped.add_(of_state.unsqueeze(-2)).view(of_other.shape)
 
 
-def _remaining_layers(layers: Sequence[Layer], first: Tensor) -> Tensor:
+def _remaining_layers(
+    layers: Sequence[Layer], first: Tensor, activation: Callable[[Tensor], Tensor] = torch.relu_
+) -> Tensor:
     """The network from its first layer's output on: (..., N, H) -> (..., N, outputs)."""
-    hidden = first.relu_()  # in place: no backward pass needs what was there
+    hidden = activation(first)
     for layer in layers[1:-1]:
-        hidden = affine(layer, hidden).relu_()
+        hidden = activation(affine(layer, hidden))
     return affine(layers[-1], hidden)
 
 
