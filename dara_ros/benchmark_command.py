@@ -30,9 +30,13 @@ def sim2real(
         list[str] | None,
         typer.Option(help="target, source, bc, union, dara, constant, centred. [all but centred]"),
     ] = None,
-    eta: Annotated[list[float] | None, typer.Option(help="Weight of delta r. [0.1, the paper's]")] = None,
+    eta: Annotated[
+        list[float] | None, typer.Option(help="Weight of delta r. [of each condition: 0.1, 1]")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Training seeds.")] = 6,
-    collection_seeds: Annotated[int, typer.Option(help="Collections of both data sets.")] = 2,
+    collection_seeds: Annotated[
+        int, typer.Option(help="Collections of both data sets, by turns of the training seeds.")
+    ] = 2,
     source_rows: Annotated[int, typer.Option(help="Rows of the source data set.")] = 100_000,
     target_rows: Annotated[int, typer.Option(help="Rows of the target data set, 50 a second.")] = 10_000,
     steps: Annotated[int, typer.Option(help="Gradient steps of every training.")] = 10_000,
@@ -59,7 +63,6 @@ def sim2real(
     from .sim.world import load_world
 
     environment_class()
-    from .policies.dara import DEFAULT_ETA
     from .sim2real.page import as_text, write_report
     from .sim2real.schedule import over_processes, over_ray
     from .sim2real.scores import scores
@@ -70,7 +73,7 @@ def sim2real(
         worlds=tuple(world or WORLDS),
         data_sets=tuple(data_set or DATA_SETS),
         conditions=tuple(condition or COMPARED),
-        etas=tuple(eta or (DEFAULT_ETA,)),
+        etas=tuple(eta or ()),
         seeds=seeds,
         collection_seeds=collection_seeds,
         validation=validation,

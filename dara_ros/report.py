@@ -124,9 +124,12 @@ def _made(figures: dict[str, Any], commands: Sequence[str]) -> str:
 
 
 def _classifier_parts(figures: dict[str, Any]) -> list[str]:
-    """Calibration and delta r; nothing where the run has no augmentation."""
+    """How delta r was told, and what it is; nothing where the run has no augmentation."""
     if "delta_r" not in figures:
         return []
+    histogram = ["<h2>Delta r</h2>", delta_histogram(figures["delta_r"])]
+    if "dynamics" in figures:
+        return [*_dynamics_parts(figures["dynamics"]), *histogram]
     classifiers = figures["classifiers"]
     rows = [
         (
@@ -144,9 +147,15 @@ def _classifier_parts(figures: dict[str, Any]) -> list[str]:
     return [
         "<h2>Source or target?</h2>" + table(head, rows) + note,
         calibration(classifiers),
-        "<h2>Delta r</h2>",
-        delta_histogram(figures["delta_r"]),
+        *histogram,
     ]
+
+
+def _dynamics_parts(gap: dict[str, float]) -> list[str]:
+    left = ("source_variance", "gap_variance", "target_variance")
+    head = ("source, its own dynamics", "target, the source's dynamics", "target, its own dynamics")
+    note = "<p>Variance of held-out steps that the dynamics leave, in variances of the source's steps.</p>"
+    return ["<h2>Two dynamics</h2>" + table(head, [tuple(f"{gap[name]:.3f}" for name in left)]) + note]
 
 
 def delta_histogram(deltas: dict[str, Any]) -> str:
@@ -156,7 +165,7 @@ def delta_histogram(deltas: dict[str, Any]) -> str:
         edges, counts = np.array(delta["histogram"]["edges"]), np.array(delta["histogram"]["counts"])
         density = counts / max(1, counts.sum()) / np.diff(edges)
         axes.stairs(density, edges, fill=True, alpha=0.5, color=colour, label=f"{name} rows")
-    axes.set(xlabel="delta r = log q(source|s,a,s') / q(target|s,a,s') - the same of (s,a)", ylabel="density")
+    axes.set(xlabel="delta r, an estimate of log T source(s'|s,a) / T target(s'|s,a)", ylabel="density")
     axes.legend()
     told = "; ".join(
         f"{name}: mean {d['mean']:.2f}, std {d['std']:.2f}, {d['fraction_clipped']:.1%} clipped"

@@ -118,6 +118,11 @@ class DomainClassifiers:
         sas, sa = ((self.raw_logit(name, inputs) / self.temperatures[name]).numpy() for name in ("sas", "sa"))
         return sas, sa
 
+    def raw_delta_r(self, batch: Batch) -> np.ndarray:
+        """logit_sas - logit_sa (B,): delta_r before it is clipped."""
+        logit_sas, logit_sa = self.logits(batch)
+        return logit_sas - logit_sa
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only."""
         return {

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ..errors import UserError
-from .classifiers import DomainClassifiers, Rows
+from .classifiers import Rows
+from .dataset import Batch
 
 DEFAULT_CLIP = 10.0
 DEFAULT_ETA = 0.1  # the paper's
 PENALTIES = ("rows", "constant", "centred")
+ESTIMATORS = ("classifiers", "dynamics")
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,17 @@ class DeltaR:
     fraction_clipped: float
 
 
-def delta_r(
-    classifiers: DomainClassifiers, data: Rows, clip: float = DEFAULT_CLIP, block: int = 16384
-) -> DeltaR:
+class Estimator(Protocol):
+    """What tells delta_r; `DomainClassifiers` and `DynamicsGap` do."""
+
+    def raw_delta_r(self, batch: Batch) -> np.ndarray: ...
+
+
+def delta_r(estimator: Estimator, data: Rows, clip: float = DEFAULT_CLIP, block: int = 16384) -> DeltaR:
     """delta_r of all rows, in blocks: memory is one float per row and one block.
 
     Args:
-        classifiers: calibrated.
+        estimator: classifiers, calibrated, or what stands for them.
         data: source or target data set of N rows.
         clip: |delta_r| is at most this.
         block: rows at a time.
@@ -51,9 +58,7 @@ def delta_r(
     values = np.empty(len(data), np.float32)
     clipped, at = 0, 0
     for batch in data.blocks(block):
-        logit_sas, logit_sa = classifiers.logits(batch)
-        # delta_r = logit_sas - logit_sa, each logit = log q(source) / q(target)
-        raw = logit_sas - logit_sa
+        raw = estimator.raw_delta_r(batch)
         clipped += int(np.count_nonzero(np.abs(raw) > clip))
         values[at : at + len(raw)] = np.clip(raw, -clip, clip)
         at += len(raw)

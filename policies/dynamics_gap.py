@@ -10,14 +10,14 @@ target, its mean over the source's s' is, summed over the columns of s,
 the Kullback-Leibler divergence between the two. f is a perceptron, fitted to the source. g is simple enough
 for a few thousand rows: a ridge regression of what f leaves of the target's steps on (s, a) and f's last
 hidden layer, its penalty chosen by cross-validation over episodes. Where no difference can be predicted, g
-and delta r are 0. We take the mean over the columns, not the sum, so that a dose eta means the same for robots
-with many sensors and with few, and the clip at 10 is seldom met.
+and delta r are 0. We take the mean over the columns, not the sum, so that a dose eta means the same for
+robots with many sensors and with few, and the clip at 10 is seldom met.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ class DynamicsGap:
         self.moments, self.network = moments, network
         self.gain = torch.zeros(0)  # of g: (features + 1, S), float64
         self.variance = torch.zeros(0)  # 2 sigma^2, (S,)
-        self.figures: GapFigures | None = None
+        self.figures = GapFigures(0.0, 0.0, 0.0, 0.0)
 
     def inputs(self, batch: Batch) -> Tensor:
         """Normalised [s, a], (B, S + A)."""
@@ -106,6 +106,29 @@ class DynamicsGap:
         """Features as the ridge regression sees them, a constant at their end; float64 (B, F + 1)."""
         z = (features.double() - self.moments["z"]) / self.moments["z_std"]
         return torch.cat((z.clamp(-FEATURE_BOUND, FEATURE_BOUND), torch.ones(len(z), 1).double()), 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only."""
+        return {
+            "moments": self.moments,
+            "network": [(layer.weight.detach(), layer.bias.detach()) for layer in _linears(self.network)],
+            "gain": self.gain,
+            "variance": self.variance,
+            "figures": asdict(self.figures),
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> DynamicsGap:
+        """What `state_dict` described."""
+        hidden = [len(bias) for _, bias in state["network"][:-1]]
+        new = cls(state["moments"], _perceptron(state["moments"], hidden))
+        with torch.no_grad():
+            for layer, (weight, bias) in zip(_linears(new.network), state["network"], strict=True):
+                layer.weight.copy_(weight)
+                layer.bias.copy_(bias)
+        new.gain, new.variance = state["gain"], state["variance"]
+        new.figures = GapFigures(**state["figures"])
+        return new
 
     def raw_delta_r(self, batch: Batch) -> np.ndarray:
         """delta_r (B,), float32, of rows of either domain: it looks at s and a alone."""
@@ -143,7 +166,8 @@ def train_gap(
     holdout = np.sort(rng.permutation(holdout)[: config.holdout_rows])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gap = DynamicsGap(*_fresh(source, config))
+        moments = _moments_of_source(source)
+        gap = DynamicsGap(moments, _perceptron(moments, config.hidden))
         optimiser = torch.optim.AdamW(
             gap.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -178,22 +202,29 @@ def _episodes(data: Rows, name: str) -> list[np.ndarray]:
     return [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
-def _fresh(source: Rows, config: GapConfig) -> tuple[dict[str, Tensor], nn.Sequential]:
-    """Moments of the source's pairs and steps, and a network."""
-    columns = {
-        "x": lambda b: np.concatenate((b.observations, b.actions), 1),
-        "y": lambda b: b.next_observations - b.observations,
+def _moments_of_source(source: Rows) -> dict[str, Tensor]:
+    """Means and stds of the columns of [s, a] and of s' - s."""
+    pairs = _moments(np.concatenate((b.observations, b.actions), 1) for b in source.blocks())
+    steps = _moments(b.next_observations - b.observations for b in source.blocks())
+    return {
+        "x": pairs[0].float(),
+        "x_std": pairs[1].float() + MINIMUM_STD,
+        "y": steps[0].float(),
+        "y_std": steps[1].float() + MINIMUM_STD,
     }
-    moments: dict[str, Tensor] = {}
-    for name, of in columns.items():
-        mean, std = _moments(of(block) for block in source.blocks())
-        moments |= {name: mean.float(), f"{name}_std": std.float() + MINIMUM_STD}
-    sizes = (len(moments["x"]), *config.hidden)
+
+
+def _perceptron(moments: dict[str, Tensor], hidden: Sequence[int]) -> nn.Sequential:
+    sizes = (len(moments["x"]), *hidden)
     layers = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), nn.ReLU())]
-    return moments, nn.Sequential(*layers, nn.Linear(sizes[-1], len(moments["y"])))
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], len(moments["y"])))
 
 
-def _moments(blocks: Any) -> tuple[Tensor, Tensor]:
+def _linears(network: nn.Sequential) -> list[nn.Linear]:
+    return [layer for layer in network if isinstance(layer, nn.Linear)]
+
+
+def _moments(blocks: Iterable[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Mean and std of the columns of blocks (B, D), float64 (D,) each, in one pass."""
     count, total, squares = 0, np.zeros(1), np.zeros(1)
     for block in blocks:

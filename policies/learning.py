@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .networks import Parameters, of_run
+from .networks import Mlp, Parameters, of_run
 from .sampling import UnionBatch, UnionSampler
 
 Figures = dict[str, Tensor]
@@ -44,12 +44,14 @@ class Run:
         observation_mean, observation_std: (S,) statistics of the data as the batches mix it.
         config: hyper-parameters, of the class that the learner names.
         seed: of the weights, the noise and the exported policy's constants.
+        mean_reward: of the rows as the batches mix them; what critics are worth before they learn follows.
     """
 
     observation_mean: np.ndarray
     observation_std: np.ndarray
     config: Any
     seed: int
+    mean_reward: float = 0.0
 
 
 class Learner(ABC):
@@ -95,8 +97,9 @@ class Learner(ABC):
         self.device = torch.device(device)
         self.tables: list[dict[str, Tensor]] = [{} for _ in runs]
         self.generators = [torch.Generator(self.device).manual_seed(run.seed) for run in runs]
-        self.mean = self.stack([torch.as_tensor(run.observation_mean, dtype=torch.float32) for run in runs])
-        self.std = self.stack([torch.as_tensor(run.observation_std, dtype=torch.float32) for run in runs])
+        statistics = [self.statistics(run) for run in range(len(runs))]
+        self.mean = self.stack([mean for mean, _ in statistics])
+        self.std = self.stack([std for _, std in statistics])
 
     @abstractmethod
     def update(self, batch: TensorBatch) -> Figures:
@@ -164,6 +167,25 @@ class Learner(ABC):
         """Adam as the papers have it, at each run's learning rate of that name."""
         leaves = [leaf for each in parameters for leaf in each.leaves]
         return Adam(leaves, [getattr(run.config, rate) for run in self.runs], **options)
+
+    @torch.no_grad()
+    def start_at_the_mean(self, critic: Mlp, discount: float) -> None:
+        """Let Q begin at the mean reward for ever, r / (1 - gamma), which it else takes long to climb to."""
+        if discount < 1.0:
+            bias = critic.layers[-1][1]
+            values = self.stack([torch.tensor(run.mean_reward / (1.0 - discount)) for run in self.runs])
+            bias += values.view(-1, *[1] * (bias.dim() - 1)) if len(self.runs) > 1 else values
+
+    def set_pace(self, share: float) -> None:
+        """Let all optimisers go at this share of their learning rates."""
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = share * group.setdefault("full_lr", group["lr"])
+
+    def statistics(self, run: int) -> tuple[Tensor, Tensor]:
+        """Mean and std (S,) of a run's observations, on the CPU."""
+        mean, std = self.runs[run].observation_mean, self.runs[run].observation_std
+        return torch.as_tensor(mean, dtype=torch.float32), torch.as_tensor(std, dtype=torch.float32)
 
     # -- batches and checkpoints ----------------------------------------------------------------------------
 

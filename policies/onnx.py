@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -132,17 +131,30 @@ def _is_tie(module: torch.nn.Module, observation: np.ndarray, action: np.ndarray
 
 
 def _golden(module: torch.nn.Module, observations: np.ndarray) -> np.ndarray:
-    """Up to GOLDEN_PAIRS observations (G, S) whose action stays put under rounding, on any processor."""
+    """Up to GOLDEN_PAIRS observations (G, S) whose action stays put under rounding, on any processor.
+
+    They are taken at random where the lead of the best action is ten times what rounding does; where there are
+    too few such, those with the greatest lead are taken.
+    """
     order = np.random.default_rng(0).permutation(len(observations))
-    stable = (
-        observation
-        for observation in observations[order]
-        if np.ptp(_best(module, observation, 10 * ROUNDING), axis=0).max() <= TOLERANCE
-    )
-    golden = list(islice(stable, GOLDEN_PAIRS))
-    if not golden:
+    leads = np.array([_lead(module, observation) for observation in observations[order]])
+    most = np.argsort(-np.minimum(leads, 10 * ROUNDING), kind="stable")[:GOLDEN_PAIRS]
+    golden = observations[order][most[leads[most] > ROUNDING]]
+    if not len(golden):
         raise UserError("policy not written: its action jumps with rounding wherever it was tried")
-    return np.array(golden)
+    return golden
+
+
+def _lead(module: torch.nn.Module, observation: np.ndarray) -> float:
+    """By how much, relatively, the best action is worth more than any other one."""
+    candidates: Any = getattr(module, "candidates", None)
+    if candidates is None:
+        return np.inf
+    with torch.no_grad():
+        actions, values = (part[0].numpy() for part in candidates(torch.from_numpy(observation[None])))
+    best = values.argmax()
+    others = values[np.abs(actions - actions[best]).max(axis=1) > TOLERANCE]
+    return float((values[best] - others.max()) / max(1.0, abs(values[best]))) if len(others) else np.inf
 
 
 def _best(module: torch.nn.Module, observation: np.ndarray, margin: float) -> np.ndarray:

@@ -39,6 +39,7 @@ class UnionSampler:
         mix: float | None,
         batch_size: int,
         seed: int,
+        reward_scale: float = 1.0,
     ) -> None:
         """Prepare; nothing is read yet.
 
@@ -49,6 +50,7 @@ class UnionSampler:
             mix: fraction of target rows in every batch; None: rows are drawn uniformly from the union.
             batch_size: rows of a batch.
             seed: of the choice of rows.
+            reward_scale: of all rewards, after they are augmented.
 
         Raises:
             UserError: `mix` is not a fraction.
@@ -60,6 +62,7 @@ class UnionSampler:
         self.mix = mix
         self.batch_size = batch_size
         self.seed = seed
+        self.reward_scale = np.float32(reward_scale)
 
     @property
     def target_fraction(self) -> float:
@@ -119,6 +122,7 @@ class UnionSampler:
             penalty = np.zeros(len(rows), np.float32)
             penalty[~is_target] = self.delta[rows[~is_target]]
             columns["rewards"] = augment(batch.rewards, penalty, self.eta)
+        columns["rewards"] = self.reward_scale * columns["rewards"]
         return UnionBatch(**columns, rows=rows, is_target=is_target)
 
 

@@ -14,7 +14,8 @@ from ..errors import UserError
 from ..plain_yaml import parse_yaml, read_yaml
 from .algorithms import algorithms
 from .classifiers import ClassifierConfig
-from .dara import DEFAULT_CLIP, DEFAULT_ETA, PENALTIES, check_eta
+from .dara import DEFAULT_CLIP, DEFAULT_ETA, ESTIMATORS, PENALTIES, check_eta
+from .dynamics_gap import GapConfig
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,13 @@ class TrainConfig:
     algorithm: str = "bcq"  # one of algorithms.algorithms()
     eta: float = DEFAULT_ETA  # weight of delta_r in the source's rewards; 0: no augmentation, no classifiers
     mix: float | None = None  # fraction of target rows in a batch; None: proportional to the file sizes
+    estimator: str = "classifiers"  # of delta_r: the paper's classifiers, or dynamics: see dynamics_gap
     clip: float = DEFAULT_CLIP  # |delta_r| is at most this
     penalty: str = (
         "rows"  # rows: each row's own delta_r; constant: their mean, a control; centred: without it
     )
+    reward_scale: float = 1.0  # of all rewards as the learner sees them, after they are augmented
+    decay: float = 1.0  # share of the learning rates that is left in the last quarter of each stage
     steps: int = 100_000  # gradient steps, beside those of a warm-up that the algorithm may have
     tune: int = (
         0  # first so many more steps on source rows alone, then `steps` on target rows alone; 0: union
@@ -42,6 +46,7 @@ class TrainConfig:
     checkpoint_interval: int = 5_000  # steps between two checkpoints
     resume: bool = False  # go on from out/checkpoint.pt
     classifiers: ClassifierConfig = field(default_factory=ClassifierConfig)
+    gap: GapConfig = field(default_factory=GapConfig)
     settings: Any = None  # the algorithm's hyper-parameters, its own dataclass; None: the defaults
 
     def __post_init__(self) -> None:
@@ -66,10 +71,12 @@ class TrainConfig:
             raise UserError(f"device is {self.device!r}: give cpu, or cuda on a machine with a GPU")
         if self.mix is not None and not 0.0 <= self.mix <= 1.0:
             raise UserError(f"mix is {self.mix}: give the fraction of target rows in a batch, from 0 to 1")
-        if self.penalty not in PENALTIES:
-            raise UserError(f"penalty is {self.penalty!r}: give one of {', '.join(PENALTIES)}")
-        if not self.clip > 0:
-            raise UserError(f"clip is {self.clip}: give a positive number")
+        for name, known in (("penalty", PENALTIES), ("estimator", ESTIMATORS)):
+            if getattr(self, name) not in known:
+                raise UserError(f"{name} is {getattr(self, name)!r}: give one of {', '.join(known)}")
+        for name in ("clip", "reward_scale", "decay"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} is {getattr(self, name)}: give a positive number")
         for name in ("steps", "threads", "log_interval", "checkpoint_interval"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: give at least 1")
@@ -86,6 +93,9 @@ class TrainConfig:
             UserError: not YAML, an unknown or missing setting, or a value that makes no sense.
         """
         return _from_mapping(cls, parse_yaml(text, name), name)
+
+
+NESTED = {"classifiers": ClassifierConfig, "gap": GapConfig}
 
 
 def _settings_of(algorithm: Any) -> type:
@@ -105,8 +115,8 @@ def _from_mapping(kind: type, values: Any, name: str) -> Any:
         raise UserError(f"{name} has an unknown setting {unknown[0]!r}: known are {', '.join(known)}")
     arguments = {}
     for key, value in values.items():
-        if kind is TrainConfig and key == "classifiers":
-            value = _from_mapping(ClassifierConfig, value, f"{name}: classifiers")
+        if kind is TrainConfig and key in NESTED:
+            value = _from_mapping(NESTED[key], value, f"{name}: {key}")
         elif kind is TrainConfig and key == "settings" and value is not None:
             value = _from_mapping(_settings_of(values.get("algorithm", "bcq")), value, f"{name}: settings")
         elif isinstance(value, list):

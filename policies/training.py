@@ -22,8 +22,9 @@ from .. import __version__
 from ..errors import UserError
 from .algorithms import algorithms
 from .classifiers import MINIMUM_STD, DomainClassifiers, train_classifiers
-from .dara import DeltaR, delta_r, shaped
+from .dara import DeltaR, Estimator, delta_r, shaped
 from .dataset import DataSet, check_compatible
+from .dynamics_gap import DynamicsGap, train_gap
 from .learning import Learner, Run
 from .onnx import export_policy
 from .run_files import ScalarLog, load_tensors, save_tensors, write_json, write_text
@@ -35,7 +36,8 @@ ACTION_TOLERANCE = 1e-5
 HISTOGRAM_BINS = 60
 EXPORT_OBSERVATIONS = 1_000
 
-#: (stage, done, total, figures): stages are "check", "classifiers", "delta_r", "train", "export".
+#: (stage, done, total, figures): stages are "check", "classifiers" or "dynamics", "delta_r", "train",
+#: "export".
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
@@ -82,8 +84,8 @@ class _Job:
 
     def sampler(self, mix: float | None) -> UnionSampler:
         config = self.config
-        rows = config.settings.batch_size
-        return UnionSampler(self.source, self.target, self.delta, config.eta, mix, rows, config.seed)
+        rows, scale = config.settings.batch_size, config.reward_scale
+        return UnionSampler(self.source, self.target, self.delta, config.eta, mix, rows, config.seed, scale)
 
 
 class _StoppedError(Exception):
@@ -97,7 +99,7 @@ def train(
 ) -> TrainResult:
     """One training run, from files to files.
 
-    Writes into `config.out`: config.yaml, policy.onnx, figures.json, checkpoint.pt, classifiers.pt and
+    Writes into `config.out`: config.yaml, policy.onnx, figures.json, checkpoint.pt, delta_r.pt and
     TensorBoard scalars in tensorboard/. A run is deterministic for its configuration on one machine, and one
     that was stopped and resumed ends with the same bits as one that was not.
 
@@ -218,59 +220,72 @@ def _begin(job: _Job, progress: Progress) -> None:
 
 def _augment(jobs: Sequence[_Job], progress: Progress, should_stop: Callable[[], bool]) -> None:
     """Set what each run's source rows lose; figures of it, and the target's for comparison."""
-    trained: dict[str, DomainClassifiers] = {}
+    trained: dict[str, DomainClassifiers | DynamicsGap] = {}
     deltas: dict[str, dict[str, DeltaR]] = {}
     for job in jobs:
         if job.config.eta == 0:
             continue
-        key = _classifiers_key(job)
-        with _timed([job], "classifiers"):
+        key = _estimator_key(job)
+        with _timed([job], job.config.estimator):
             if key not in trained:
-                trained[key] = _classifiers(job, key, progress, should_stop)
+                trained[key] = _estimator(job, key, progress, should_stop)
         with _timed([job], "delta_r"):
             at = f"{key} {job.config.clip}"
             if at not in deltas:
                 deltas[at] = _delta_r(job, trained[key], progress)
-        job.figures["classifiers"] = {name: asdict(f) for name, f in trained[key].figures.items()}
+        job.figures |= _estimator_figures(trained[key])
         job.figures["delta_r"] = {
             name: _delta_figures(delta, job.config.clip) for name, delta in deltas[at].items()
         }
         job.delta = shaped(deltas[at]["source"].values, job.config.penalty)
 
 
-def _classifiers_key(job: _Job) -> str:
+def _estimator_key(job: _Job) -> str:
+    """What the estimator of delta_r depends on."""
+    config = job.config
     hashes = {name: data.sha256 for name, data in job.data_sets.items()}
-    return repr((hashes, asdict(job.config.classifiers), job.config.seed))
+    settings = config.gap if config.estimator == "dynamics" else config.classifiers
+    return repr((hashes, config.estimator, asdict(settings), config.seed))
 
 
-def _classifiers(
+def _estimator(
     job: _Job, key: str, progress: Progress, should_stop: Callable[[], bool]
-) -> DomainClassifiers:
-    """Those already in the run's directory if they fit, else newly trained ones."""
-    path = job.out / "classifiers.pt"
+) -> DomainClassifiers | DynamicsGap:
+    """That which is already in the run's directory if it fits, else a newly trained one."""
+    config, path = job.config, job.out / "delta_r.pt"
+    of_dynamics = config.estimator == "dynamics"
     if path.exists():
         saved = load_tensors(path)
         if saved["key"] == key:
-            return DomainClassifiers.from_state_dict(saved["classifiers"])
-    classifiers = train_classifiers(
-        job.source,
-        job.target,
-        job.config.classifiers,
-        job.config.seed,
-        lambda done, total, figures: progress("classifiers", done, total, figures),
-        should_stop,
+            kind = DynamicsGap if of_dynamics else DomainClassifiers
+            return kind.from_state_dict(saved["estimator"])
+
+    def report(done: int, total: int, figures: dict[str, float]) -> None:
+        progress(config.estimator, done, total, figures)
+
+    data = job.source, job.target
+    estimator = (
+        train_gap(*data, config.gap, config.seed, report, should_stop)
+        if of_dynamics
+        else train_classifiers(*data, config.classifiers, config.seed, report, should_stop)
     )
-    if classifiers is None:
+    if estimator is None:
         raise _StoppedError
-    save_tensors(path, {"key": key, "classifiers": classifiers.state_dict()})
-    return classifiers
+    save_tensors(path, {"key": key, "estimator": estimator.state_dict()})
+    return estimator
 
 
-def _delta_r(job: _Job, classifiers: DomainClassifiers, progress: Progress) -> dict[str, DeltaR]:
+def _estimator_figures(estimator: DomainClassifiers | DynamicsGap) -> dict[str, Any]:
+    if isinstance(estimator, DynamicsGap):
+        return {"dynamics": asdict(estimator.figures)}
+    return {"classifiers": {name: asdict(figures) for name, figures in estimator.figures.items()}}
+
+
+def _delta_r(job: _Job, estimator: Estimator, progress: Progress) -> dict[str, DeltaR]:
     deltas = {}
     for done, (name, data) in enumerate(job.data_sets.items()):
         progress("delta_r", done, len(job.data_sets), {})
-        deltas[name] = delta_r(classifiers, data, job.config.clip)
+        deltas[name] = delta_r(estimator, data, job.config.clip)
     return deltas
 
 
@@ -295,7 +310,8 @@ def _learn(jobs: Sequence[_Job], progress: Progress, should_stop: Callable[[], b
     for job in jobs:
         fraction = 0.5 if config.tune else job.sampler(job.config.mix).target_fraction
         job.figures["target_fraction"] = fraction
-        runs.append(Run(*_observation_statistics(job, fraction), job.config.settings, job.config.seed))
+        mean, std, reward = _statistics(job, fraction)
+        runs.append(Run(mean, std, job.config.settings, job.config.seed, reward))
     learner = algorithms()[config.algorithm](jobs[0].source.action_size, runs, config.device)
     if len({job.checkpoint["learner"]["steps"] if job.checkpoint else 0 for job in jobs}) > 1:
         raise UserError("the runs stopped at different steps: resume them one by one")
@@ -359,6 +375,7 @@ def _descend(
             if should_stop() or all(job.failure for job in jobs):
                 _save_checkpoints(jobs, learner)
                 return True
+            learner.set_pace(_pace(config, learner, ends))
             learner.look(samplers)
             figures = learner.update(learner.batch(*next(batches)))
             for name, value in figures.items():  # a warm-up's need not be those of what follows
@@ -375,6 +392,14 @@ def _descend(
                 _save_checkpoints(jobs, learner)
     _save_checkpoints(jobs, learner)
     return False
+
+
+def _pace(config: TrainConfig, learner: Learner, ends: int) -> float:
+    """Share of the learning rates: `decay` in the last quarter of the warm-up, and of the steps after it."""
+    begins = learner.phase_began + learner.warm_up
+    if learner.warming_up:
+        begins, ends = learner.phase_began, begins
+    return config.decay if learner.steps >= ends - (ends - begins) // 4 else 1.0
 
 
 def _note(job: _Job, log: ScalarLog, step: int, point: dict[str, float]) -> None:
@@ -402,13 +427,15 @@ def _save_checkpoints(jobs: Sequence[_Job], learner: Learner) -> None:
             save_tensors(job.out / "checkpoint.pt", checkpoint)
 
 
-def _observation_statistics(job: _Job, target_fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and std (S,) of the observations as the batches mix them.
+def _statistics(job: _Job, target_fraction: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean and std (S,) of the observations, and the mean reward, as the batches mix them.
 
     Raises:
         UserError: actions outside [-1, 1].
     """
     total, squares = np.zeros(job.source.observation_size), np.zeros(job.source.observation_size)
+    lost = 0.0 if job.delta is None else job.config.eta * float(job.delta.mean(dtype=np.float64))
+    reward = -(1.0 - target_fraction) * lost
     for weight, data in ((1.0 - target_fraction, job.source), (target_fraction, job.target)):
         statistics = data.statistics()
         largest = max(-statistics["actions"].minimum.min(), statistics["actions"].maximum.max())
@@ -418,10 +445,11 @@ def _observation_statistics(job: _Job, target_fraction: float) -> tuple[np.ndarr
                 "record them in units of the action scale"
             )
         observations = statistics["observations"]
+        reward += weight * float(statistics["rewards"].mean.item())
         total = total + weight * observations.mean
         squares = squares + weight * (np.square(observations.std) + np.square(observations.mean))
     std = np.sqrt(np.maximum(squares - np.square(total), 0.0))
-    return total, np.maximum(std, MINIMUM_STD)
+    return total, np.maximum(std, MINIMUM_STD), job.config.reward_scale * reward
 
 
 def _export(job: _Job, learner: Learner, run: int) -> None:

@@ -27,7 +27,7 @@ GRAVITY = 9.81
 URDF_JOINTS = {"hip": "hip", "thigh": "upper", "calf": "lower"}  # the URDF's names for the same joints
 DEEPEST_SAG = 0.8  # share of torque that a weak battery takes at most
 # kg m^2, of the lightest link about its joint. A drag that is taken from the speed at a step's begin would
-# throw light, fast legs to and fro, faster at each step; so it is what a coasting link would lose in the step.
+# throw light, fast legs to and fro, faster at each step; so it is what a coasting link would lose in it.
 LEAST_INERTIA = 0.006
 TRUNK = -1  # PyBullet's index of the base link
 

@@ -20,14 +20,19 @@ COLOURS = {
     "dara": "#d1662c",
     "constant": "#e0b04c",
     "centred": "#5b9a68",
+    "dara_dynamics": "#b3261e",
+    "constant_dynamics": "#c9a227",
+    "union_proportional": "#9db8dd",
+    "dara_proportional": "#e8b08f",
+    "constant_proportional": "#efd9a0",
 }
 HEAD = ("condition", "eta", "trials", "distance, m", "return", "falls", "over union", "over constant")
 NOTE = """
-Interquartile means over trials (training seeds x collection seeds) with 95 % bootstrap intervals. Every
-trial is the last policy of its training, walked through ONNX in worlds that no data set and no choice has
-seen. Over union: times as far as the same training without augmentation. Over constant: times as far as with
-the mean of delta r taken from every source row, which holds nothing of what the classifiers know of a row.
-Everything is simulated, the robot too.
+Interquartile means over trials (a training seed on one of the collections) with 95 % bootstrap intervals.
+Every trial is the last policy of its training, walked through ONNX in worlds that no data set and no choice
+has seen. Over union: times as far as the same training without augmentation. Over constant: times as far as
+with the mean of delta r taken from every source row, which holds nothing of what is known of a row. Both are
+of the same seeds and data. Everything is simulated, the robot too.
 """
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import bootstrap, trim_mean
 
-from .study import CONDITIONS, Row
+from .study import CONDITIONS, CONTROLS, PLAIN, Row
 
 REPETITIONS = 2_000  # of the bootstrap
 
@@ -38,8 +38,8 @@ class Score:
         trials: how many; everything else is over them.
         distance_m, mean_return: interquartile means.
         falls: mean share of episodes that fell.
-        over_union, over_constant: ratio of distances to those of these conditions (the control at the same
-            eta); None where they were not tried, or are not positive.
+        over_union, over_constant: ratio of distances to the same without augmentation, and to the control at
+            the same eta; None where they were not tried, or are not positive.
     """
 
     data_set: str
@@ -77,18 +77,23 @@ def _score(
     distances = [row.distance_m for row in rows]
 
     def over(other: str, at: float) -> Estimate | None:
-        against = groups.get((world, data_set, other, at))
-        if against is None or other == condition:
+        against = {
+            (r.seed, r.collection_seed): r.distance_m for r in groups.get((world, data_set, other, at), ())
+        }
+        both = [row for row in rows if (row.seed, row.collection_seed) in against]
+        if not both or other == condition:
             return None
-        return ratio(distances, [row.distance_m for row in against])
+        return ratio(
+            [row.distance_m for row in both], [against[row.seed, row.collection_seed] for row in both]
+        )
 
     return Score(
         data_set, world, condition, eta, len(rows),
         interquartile_mean(distances),
         interquartile_mean([row.mean_return for row in rows]),
         float(np.mean([row.falls / row.episodes for row in rows])),
-        over("union", 0.0),
-        over("constant", eta),
+        over(PLAIN[condition], 0.0),
+        over(CONTROLS.get(condition, ""), eta),
     )  # fmt: skip
 
 
@@ -98,17 +103,19 @@ def interquartile_mean(values: Sequence[float]) -> Estimate:
 
 
 def ratio(values: Sequence[float], others: Sequence[float]) -> Estimate | None:
-    """Of their interquartile means; None where it may mean nothing, as one of `others` is not positive."""
+    """Of their interquartile means, both of the same trials; None where one of `others` is not positive."""
 
     def quotient(sample: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
         return trim_mean(sample, 0.25, axis) / trim_mean(other, 0.25, axis)
 
-    return None if min(others) <= 0.0 else _estimate((values, others), quotient)
+    return None if min(others) <= 0.0 else _estimate((values, others), quotient, paired=True)
 
 
-def _estimate(samples: tuple[Sequence[float], ...], figure: Callable[..., np.ndarray]) -> Estimate:
+def _estimate(
+    samples: tuple[Sequence[float], ...], figure: Callable[..., np.ndarray], paired: bool = False
+) -> Estimate:
     value = float(figure(*map(np.asarray, samples), axis=0))
     if min(map(len, samples)) < 2:
         return Estimate(value)
-    found = bootstrap(samples, figure, n_resamples=REPETITIONS, method="percentile", rng=0)
+    found = bootstrap(samples, figure, n_resamples=REPETITIONS, method="percentile", paired=paired, rng=0)
     return Estimate(value, *map(float, found.confidence_interval))

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..action_sources import shipped_behaviours
 from ..errors import UserError
-from ..policies.dara import check_eta
+from ..policies.dara import DEFAULT_ETA, check_eta
 from ..policies.whole_files import replaced_when_whole
 
 ROBOT, SOURCE_WORLD = "a1", "flat"
@@ -23,17 +23,40 @@ TEST_WORLDS = 20_000
 # So far off that a validation shares no collection, no training seed and no world with what it chooses for.
 VALIDATION = 1_000
 
-#: Condition -> how its training differs from the union with DARA.
+MIX = 0.5  # fraction of target rows in the batches of the union
+
+#: Condition -> how its training differs from another's.
 CONDITIONS: dict[str, dict[str, Any]] = {
-    "target": {"mix": 1.0, "eta": 0.0},
-    "source": {"mix": 0.0, "eta": 0.0},
-    "bc": {"algorithm": "bc", "eta": 0.0},
-    "union": {"eta": 0.0},
-    "dara": {"penalty": "rows"},
-    "constant": {"penalty": "constant"},
-    "centred": {"penalty": "centred"},
+    "target": {"mix": 1.0},
+    "source": {"mix": 0.0},
+    "bc": {"mix": MIX, "algorithm": "bc"},
+    "union": {"mix": MIX},
+    "dara": {"mix": MIX, "penalty": "rows"},
+    "constant": {"mix": MIX, "penalty": "constant"},
+    "centred": {"mix": MIX, "penalty": "centred"},
+    "dara_dynamics": {"mix": MIX, "penalty": "rows", "estimator": "dynamics"},
+    "constant_dynamics": {"mix": MIX, "penalty": "constant", "estimator": "dynamics"},
+    "union_proportional": {},
+    "dara_proportional": {"penalty": "rows"},
+    "constant_proportional": {"penalty": "constant"},
 }
-COMPARED = ("target", "source", "bc", "union", "dara", "constant")
+COMPARED = ("target", "source", "bc", "union", "dara", "constant", "dara_dynamics", "constant_dynamics")
+#: Condition -> the one that takes the same from every row, and so knows nothing of a row.
+CONTROLS = {
+    "dara": "constant",
+    "centred": "constant",
+    "dara_dynamics": "constant_dynamics",
+    "dara_proportional": "constant_proportional",
+}
+#: Condition -> the same without augmentation.
+PLAIN = {name: "union_proportional" if "proportional" in name else "union" for name in CONDITIONS}
+DOSES = {"classifiers": DEFAULT_ETA, "dynamics": 1.0}  # eta by estimator, chosen on the validation
+
+
+def default_eta(condition: str) -> float:
+    """Its dose, 0 where nothing is taken from the rewards."""
+    setting = CONDITIONS[condition]
+    return DOSES[setting.get("estimator", "classifiers")] if "penalty" in setting else 0.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +76,7 @@ class Study:
     worlds: tuple[str, ...]
     data_sets: tuple[str, ...]
     conditions: tuple[str, ...]
-    etas: tuple[float, ...]
+    etas: tuple[float, ...]  # none: those of the conditions
     seeds: int
     collection_seeds: int
     validation: bool  # on collections, seeds and worlds of its own
@@ -80,11 +103,13 @@ class Study:
         return VALIDATION if self.validation else 0
 
     def cells(self) -> list[Cell]:
-        """Every cell; one seed of all worlds and data sets first, so that a part of a study tells of all."""
-        seeds = product(range(self.seeds), range(self.collection_seeds))
+        """Every cell: training seeds take the collections in turns.
+
+        One seed of all worlds and data sets comes first, so that a part of a study tells of all.
+        """
         return [
-            Cell(data_set, world, self.first + collection_seed, self.first + seed)
-            for (seed, collection_seed), world, data_set in product(seeds, self.worlds, self.data_sets)
+            Cell(data_set, world, self.first + seed % self.collection_seeds, self.first + seed)
+            for seed, world, data_set in product(range(self.seeds), self.worlds, self.data_sets)
         ]
 
     def trials(self) -> Iterator[Row]:
@@ -100,7 +125,7 @@ class Study:
                 eta, self.steps, self.episodes, self.source_rows, self.target_rows,
             )
             for condition in self.conditions
-            for eta in ([0.0] if "eta" in CONDITIONS[condition] else self.etas)
+            for eta in (self.etas if self.etas and default_eta(condition) else [default_eta(condition)])
         ]  # fmt: skip
 
 

@@ -27,7 +27,10 @@ from ..best_of_samples import BestOfSamples, OnSamples, linear, rest_of_layers
 from ..critics import best_value, critic_loss, first_critic, q_values
 from ..learning import Figures, Learner, Run, TensorBatch
 from ..networks import Layer, Mlp, frozen_dtype_of_this_machine, on_states
+from ..sampling import UnionSampler
 from ..vae import decode, vae_loss
+
+OFFER_BLOCK = 2048  # states whose candidates are decoded at once
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class BCQConfig:
     candidates: int = 10  # actions from G for each next state in the target
     soft_minimum: float = 0.75  # lambda: weight of the smaller critic in the target
     max_perturbation: float = 0.05  # phi, as a fraction of the largest action
+    vae_steps: int = 0  # of G alone, before all others; then it is as it is. 0: it learns beside the critics
     kl_weight: float = 0.5  # of the VAE's KL term (mean over batch and latent) beside its squared error
     latent_clip: float = 0.5  # z is drawn from N(0, I) and clipped to +- this
     latent_samples: int = 100  # candidates of the exported policy, baked in as constants
@@ -53,6 +57,8 @@ class BCQConfig:
         for name in ("batch_size", "candidates", "latent_samples"):
             if getattr(self, name) < 1:
                 raise UserError(f"bcq.{name} is {getattr(self, name)}: give a whole number of at least 1")
+        if self.vae_steps < 0:
+            raise UserError(f"bcq.vae_steps is {self.vae_steps}: give 0, or the steps of the VAE alone")
         for name in ("critic_hidden", "perturbation_hidden", "vae_hidden"):
             sizes = getattr(self, name)
             if not sizes or min(sizes) < 1:
@@ -88,17 +94,20 @@ def perturb(perturbation: Sequence[Layer], states: Tensor, actions: Tensor, phi:
 
 @torch.no_grad()
 def critic_target(
-    decoder: Sequence[Layer],
+    next_actions: Tensor,
     perturbation: Sequence[Layer],
     critic: Sequence[Layer],
     batch: TensorBatch,
-    noise: Noise,
     config: BCQConfig,
 ) -> Tensor:
-    """The regression target y (B,) of both critics; `perturbation` and `critic` are the target networks."""
-    actions = decode(decoder, batch.next_states, noise.next_latents)
-    actions = perturb(perturbation, batch.next_states, actions, config.max_perturbation)
-    best = best_value(critic, batch.next_states, actions, config.soft_minimum)
+    """The regression target y (B,) of both critics.
+
+    `next_actions` (B * K, A) are what G offers in the next states; `perturbation` and `critic` are the target
+    networks.
+    """
+    if config.max_perturbation:
+        next_actions = perturb(perturbation, batch.next_states, next_actions, config.max_perturbation)
+    best = best_value(critic, batch.next_states, next_actions, config.soft_minimum)
     # y = r + gamma (1 - terminal) max_i [lambda min_j Q'_j + (1 - lambda) max_j Q'_j]
     return batch.rewards + config.discount * (1.0 - batch.terminals) * best
 
@@ -137,6 +146,7 @@ class BCQ(Learner):
         self.decoder = Mlp((states + self.latent_size, *config.vae_hidden, action_size), draw)
         self.critic = Mlp((states + action_size, *config.critic_hidden, 1), draw, copies=2)
         self.perturbation = Mlp((states + action_size, *config.perturbation_hidden, action_size), draw)
+        self.start_at_the_mean(self.critic, config.discount)
         self.critic_target = self.critic.target_copy()
         self.perturbation_target = self.perturbation.target_copy()
         self._vae_optimiser = self.adam([self.encoder, self.decoder])
@@ -153,6 +163,29 @@ class BCQ(Learner):
         self.optimisers = self._vae_optimiser, self._critic_optimiser, self._perturbation_optimiser
         low_precision = config.precision == "auto" and len(runs) == 1 and self.device.type == "cpu"
         self._target_dtype = frozen_dtype_of_this_machine() if low_precision else torch.float32
+        self.warm_up = config.vae_steps
+        self._offers: list[Tensor] = []  # of each run, what a finished G offers in each next state, (N, K, A)
+
+    def begin_phase(self) -> None:
+        """G learns again where it learns first."""
+        super().begin_phase()
+        self._offers = []
+
+    def look(self, unions: Sequence[UnionSampler]) -> None:
+        """Once G is finished, what it offers in a state is fixed: tables of it save decoding in each step."""
+        if self.warm_up and not self.warming_up and not self._offers:
+            self._offers = [self._offer(run, union) for run, union in enumerate(unions)]
+
+    def _offer(self, run: int, union: UnionSampler) -> Tensor:
+        """The actions (N, K, A) that the policy's own candidates are before xi, in all next states."""
+        decoder, latents = self.decoder.of_run(run), self._latents(run, self.config.candidates)
+        mean, std = self.statistics(run)
+        blocks = []
+        for block in union.in_order():
+            for part in torch.from_numpy(block.next_observations).split(OFFER_BLOCK):
+                states = (part - mean) / std
+                blocks.append(decode(decoder, states, latents.repeat(len(states), 1)))
+        return torch.cat(blocks).view(len(union), len(latents), -1).to(self.device)
 
     def draw_noise(self, rows: int) -> Noise:
         """Fresh noise for one update on `rows` transitions."""
@@ -165,55 +198,71 @@ class BCQ(Learner):
         """One step of every network on a batch of B rows (Algorithm 1 of the paper).
 
         Returns:
-            vae_error, vae_kl, critic_loss, q_data, q_target, q_policy.
+            vae_error and vae_kl while G learns; critic_loss, q_data, q_target, q_policy while the others do.
         """
         config = self.config
         noise = noise or self.draw_noise(batch.rewards.shape[-1])
+        figures: Figures = {}
 
-        loss = partial(vae_loss, kl_weight=config.kl_weight)
-        figures = self.descend(
-            self._vae_optimiser, loss, self.encoder.layers, self.decoder.layers, batch, noise.posterior
-        )
-
-        dtype = self._target_dtype
-        decoder = self.decoder.frozen(dtype)
-        target = self.over_runs(
-            partial(critic_target, config=config),
-            decoder,
-            self.perturbation_target.frozen(dtype),
-            self.critic_target.frozen(dtype, exact_output=True),
-            batch,
-            noise,
-        )
-        figures |= self.descend(self._critic_optimiser, critic_loss, self.critic.layers, batch, target)
-
-        loss = partial(perturbation_loss, config=config)
-        figures |= self.descend(
-            self._perturbation_optimiser,
-            loss,
-            self.perturbation.layers,
-            self.critic.frozen(),
-            decoder,
-            batch,
-            noise,
-        )
-
-        self.critic_target.follow(self.critic, config.tau)
-        self.perturbation_target.follow(self.perturbation, config.tau)
+        if self.warming_up or not self.warm_up:
+            loss = partial(vae_loss, kl_weight=config.kl_weight)
+            figures |= self.descend(
+                self._vae_optimiser, loss, self.encoder.layers, self.decoder.layers, batch, noise.posterior
+            )
+        if not self.warming_up:
+            figures |= self._improve(batch, noise)
         self.steps += 1
         return figures
 
+    def _improve(self, batch: TensorBatch, noise: Noise) -> Figures:
+        """A step of the critics and of xi, and of what follows them."""
+        config, dtype = self.config, self._target_dtype
+        decoder = self.decoder.frozen(dtype)
+        target = self.over_runs(
+            partial(critic_target, config=config),
+            self._next_actions(decoder, batch, noise),
+            self.perturbation_target.frozen(dtype),
+            self.critic_target.frozen(dtype, exact_output=True),
+            batch,
+        )
+        figures = self.descend(self._critic_optimiser, critic_loss, self.critic.layers, batch, target)
+        if config.max_perturbation:
+            figures |= self.descend(
+                self._perturbation_optimiser,
+                partial(perturbation_loss, config=config),
+                self.perturbation.layers,
+                self.critic.frozen(),
+                decoder,
+                batch,
+                noise,
+            )
+        self.critic_target.follow(self.critic, config.tau)
+        self.perturbation_target.follow(self.perturbation, config.tau)
+        return figures
+
+    @torch.no_grad()
+    def _next_actions(self, decoder: Sequence[Layer], batch: TensorBatch, noise: Noise) -> Tensor:
+        """What G offers in the next states, (B * K, A): of fresh latents, or from the tables."""
+        if not self._offers:
+            return self.over_runs(decode, decoder, batch.next_states, noise.next_latents)
+        rows = batch.rows if len(self.runs) > 1 else batch.rows.unsqueeze(0)
+        return self.stack([offer[at].flatten(0, 1) for offer, at in zip(self._offers, rows, strict=True)])
+
+    def _latents(self, run: int, count: int) -> Tensor:
+        """A run's constant latents, (count, L): 0, which stands for the likeliest action, and random ones."""
+        generator = torch.Generator().manual_seed(self.runs[run].seed)  # the same whenever asked
+        latents = torch.randn(count, self.latent_size, generator=generator)
+        latents[0] = 0.0
+        return latents.clamp_(-self.config.latent_clip, self.config.latent_clip)
+
     def policy(self, run: int = 0) -> BCQPolicy:
-        """The deterministic policy of the weights as they are now."""
-        clip = self.config.latent_clip
-        generator = torch.Generator().manual_seed(self.runs[run].seed)  # the same latents whenever asked
-        latents = torch.randn(self.config.latent_samples, self.latent_size, generator=generator)
+        """The policy of the weights as they are now; of the target critic, which is an average in time."""
         return BCQPolicy(
             self.runs[run],
             self.decoder.of_run(run),
             self.perturbation.of_run(run),
-            first_critic(self.critic.of_run(run)),
-            latents.clamp_(-clip, clip),
+            first_critic(self.critic_target.of_run(run)),
+            self._latents(run, self.config.latent_samples),
             self.config.max_perturbation,
         )
 
@@ -243,10 +292,12 @@ class BCQPolicy(BestOfSamples):
         self.decoder_state = linear((weight[:states], bias))
         self.register_buffer("decoder_latent", (latents @ weight[states:]).clone())
         self.decoder_rest = rest_of_layers(rest)
-        self.perturbation = OnSamples(perturbation, states, self.samples)
+        self.perturbation = OnSamples(perturbation, states, self.samples) if phi else None
 
     def actions(self, state: Tensor) -> Tensor:
         """a_i + xi(s, a_i), (B * K, A)."""
         first = self.decoder_state(state).unsqueeze(1) + self.decoder_latent
         actions = torch.tanh(self.decoder_rest(first.flatten(0, 1)))
+        if self.perturbation is None:
+            return actions
         return (actions + self.phi * torch.tanh(self.perturbation(state, actions))).clamp(-1.0, 1.0)

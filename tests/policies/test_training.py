@@ -95,7 +95,7 @@ def test_dara_turns_away_from_what_only_the_source_can_do(files: tuple[Path, Pat
         actions = Policy.load(result.policy)(states)
         assert np.mean(side * actions > 0.3) > 0.9, (eta, actions.mean())
         # Without augmentation no classifier is trained.
-        assert ("classifiers" in result.figures) == (result.out / "classifiers.pt").exists() == (eta > 0)
+        assert ("classifiers" in result.figures) == (result.out / "delta_r.pt").exists() == (eta > 0)
 
 
 def test_stop_before_training_leaves_no_policy(files: tuple[Path, Path], tmp_path: Path) -> None:
