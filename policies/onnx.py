@@ -133,8 +133,8 @@ def _is_tie(module: torch.nn.Module, observation: np.ndarray, action: np.ndarray
 def _golden(module: torch.nn.Module, observations: np.ndarray) -> np.ndarray:
     """Up to GOLDEN_PAIRS observations (G, S) whose action stays put under rounding, on any processor.
 
-    They are taken at random where the lead of the best action is ten times what rounding does; where there are
-    too few such, those with the greatest lead are taken.
+    They are taken at random where the lead of the best action is ten times what rounding does. Where there
+    are too few such, those with the greatest lead are taken.
     """
     order = np.random.default_rng(0).permutation(len(observations))
     leads = np.array([_lead(module, observation) for observation in observations[order]])

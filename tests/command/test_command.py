@@ -61,7 +61,7 @@ def test_train_writes_policy_and_report(dara: Dara, source: Path, target: Path, 
     layers = "[8]"
     settings.write_text(
         f"source: {source}\ntarget: {target}\nout: {tmp_path / 'run'}\nclassifiers: {{max_steps: 20}}\n"
-        f"bcq: {{critic_hidden: {layers}, perturbation_hidden: {layers}, vae_hidden: {layers}, "
+        f"settings: {{critic_hidden: {layers}, perturbation_hidden: {layers}, vae_hidden: {layers}, "
         "latent_samples: 4}\n"
     )
     status, out, err = dara("train", "--config", settings, "--steps", 5, "--json")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from learner_checks import copy_critics, copy_into, linears
+from learner_checks import check_resumes_with_the_same_bits, copy_critics, copy_into, linears
 from small_runs import run_of, union_batch
+from training_data import small_config, write_crossing
 
 from dara_ros.bench.bcq import random_batch
 from dara_ros.bench.bcq_textbook import TextbookBCQ
 from dara_ros.errors import UserError
 from dara_ros.policies.algorithms.bcq import BCQ, BCQConfig, perturb
 from dara_ros.policies.critics import first_critic, q_values
+from dara_ros.policies.dataset import DataSet
 from dara_ros.policies.learning import Run, TensorBatch
 from dara_ros.policies.networks import frozen_dtype_of_this_machine
+from dara_ros.policies.sampling import UnionSampler
 from dara_ros.policies.vae import decode
 
 SMALL = BCQConfig(
@@ -84,6 +90,7 @@ def test_policy_is_the_plain_evaluation() -> None:
     policy = ours.policy()
     observations = torch.randn(5, STATES, generator=torch.Generator().manual_seed(0))
     latents = torch.randn(16, 2 * ACTIONS, generator=torch.Generator().manual_seed(1)).clamp(-0.5, 0.5)
+    latents[0] = 0.0
     with torch.no_grad():
         for observation, action in zip(observations, policy(observations), strict=True):
             state = ((observation - 0.5) / 2.0).expand(16, -1)
@@ -186,3 +193,66 @@ def test_bcq_beats_behaviour_cloning() -> None:
     cost = (starts + 0.3 * chosen).clamp(-1, 1).abs().mean()
     cloned = starts.abs().mean()  # the mean action of the data is 0: cloning stands still
     assert cost < 0.85 * cloned
+
+
+# -- G first and alone ---------------------------------------------------------------------------------------
+
+FIRST = replace(SMALL, vae_steps=15, max_perturbation=0.0, candidates=4)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    return (
+        write_crossing(folder / "source.h5", "source", 600, seed=0),
+        write_crossing(folder / "target.h5", "target", 200, seed=1),
+    )
+
+
+def test_g_learns_first_and_is_then_as_it_is() -> None:
+    agent = learner(FIRST)
+    before = agent.state_dict()["networks"]
+    for step in range(15):
+        assert set(agent.update(random_batch(20, STATES, ACTIONS, seed=step))) == {"vae_error", "vae_kl"}
+    between = agent.state_dict()["networks"]
+    assert torch.equal(before["critic"], between["critic"])
+    assert not torch.equal(before["decoder"], between["decoder"])
+    for step in range(5):
+        figures = agent.update(random_batch(20, STATES, ACTIONS, seed=step))
+        assert {"critic_loss", "q_data"} <= set(figures) and "vae_error" not in figures
+    after = agent.state_dict()["networks"]
+    assert torch.equal(between["decoder"], after["decoder"])
+    assert not torch.equal(between["critic_target"], after["critic_target"])
+
+
+def test_the_tables_hold_what_g_offers(files: tuple[Path, Path]) -> None:
+    with DataSet(files[0]) as source, DataSet(files[1]) as target:
+        union = UnionSampler(source, target, None, 0.0, None, 20, 0)
+        mean, std = np.array([0.2, -0.1]), np.array([1.5, 0.7])
+        agent = BCQ(1, [Run(mean, std, FIRST, seed=4)])
+        for _ in range(15):
+            agent.look([union])
+            agent.update(agent.batch(next(union.batches())))
+        agent.look([union])
+        batch = agent.batch(next(union.batches(3)))
+        found = agent._next_actions(agent.decoder.frozen(), batch, agent.draw_noise(20))
+        latents = torch.randn(4, 2, generator=torch.Generator().manual_seed(4)).clamp(-0.5, 0.5)
+        latents[0] = 0.0
+        with torch.no_grad():
+            plain = decode(agent.decoder.frozen(), batch.next_states, latents.repeat(20, 1))
+        torch.testing.assert_close(found, plain, rtol=0, atol=1e-6)
+
+
+def test_critics_begin_at_the_mean_reward_for_ever() -> None:
+    agent = BCQ(ACTIONS, [replace(run_of(FIRST, STATES, seed), mean_reward=0.5 + seed) for seed in range(2)])
+    batch = random_batch(20, STATES, ACTIONS)
+    for run in range(2):
+        q = q_values(agent.critic_target.of_run(run), batch.states, batch.actions)
+        assert float(q.mean()) == pytest.approx((0.5 + run) / 0.01, abs=1.0)
+
+
+def test_it_trains_with_g_first_and_resumes_with_the_same_bits(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config = small_config(*files, tmp_path / "run", settings=FIRST, eta=0.0, decay=0.2, reward_scale=0.1)
+    check_resumes_with_the_same_bits(replace(config, tune=10, steps=20), 7, 20, 33)

@@ -65,3 +65,18 @@ def test_seeds_differ_and_a_senseless_mix_is_refused() -> None:
     assert not np.array_equal(first.observations, second.observations)
     with pytest.raises(UserError, match="mix"):
         UnionSampler(SOURCE, TARGET, None, 0.0, -0.1, 10, 0)
+
+
+def test_scale_comes_after_the_penalty() -> None:
+    delta = np.full(900, 4.0, np.float32)
+    plain, scaled = (
+        next(UnionSampler(SOURCE, TARGET, delta, 0.5, None, 50, 0, scale).batches()) for scale in (1.0, 0.1)
+    )
+    np.testing.assert_allclose(scaled.rewards, 0.1 * plain.rewards, rtol=1e-6)
+
+
+def test_batches_name_their_rows_and_domain() -> None:
+    for batch in islice(UnionSampler(SOURCE, TARGET, None, 0.0, 0.3, 50, 0).batches(), 5):
+        row = batch.observations[:, 0]
+        np.testing.assert_array_equal(batch.is_target, row >= 1000)
+        np.testing.assert_array_equal(batch.rows, np.where(row >= 1000, row - 100, row))

@@ -11,9 +11,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from training_data import small_config, write_crossing
+from training_data import SMALL_BCQ, small_config, write_crossing
 
 from dara_ros.errors import UserError
+from dara_ros.policies.algorithms.bcq import BCQ
+from dara_ros.policies.learning import Run
 from dara_ros.policies.runtime import Policy
 from dara_ros.policies.train_config import TrainConfig, read_config
 from dara_ros.policies.training import train
@@ -178,3 +180,34 @@ def test_senseless_settings_are_refused(tmp_path: Path, changes: dict[str, objec
 def test_wrong_configuration_files_are_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         TrainConfig.from_yaml(text)
+
+
+def test_learning_rates_fall_in_the_last_quarter_of_each_stage(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paces: list[float] = []
+    monkeypatch.setattr(BCQ, "set_pace", lambda self, share: paces.append(share))
+    settings = replace(SMALL_BCQ, vae_steps=8)
+    train(small_config(*files, tmp_path / "run", eta=0.0, steps=12, tune=4, settings=settings, decay=0.2))
+    stages = [8, 4, 8, 12]  # warm-up and steps, on the source and then on the target
+    assert paces == [0.2 if step >= n - n // 4 else 1.0 for n in stages for step in range(n)]
+
+
+def test_the_mean_reward_is_that_of_the_batches(files: tuple[Path, Path], tmp_path: Path) -> None:
+    found: list[float] = []
+
+    class Spy(BCQ):
+        def __init__(self, action_size: int, runs: list[Run], device: str = "cpu") -> None:
+            found.append(runs[0].mean_reward)
+            super().__init__(action_size, runs, device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dara_ros.policies.training.algorithms", lambda: {"bcq": Spy})
+        config = small_config(*files, tmp_path / "run", eta=0.5, steps=1, mix=0.25, reward_scale=0.1)
+        result = train(config)
+    lost = 0.5 * result.figures["delta_r"]["source"]["mean"]
+    means = []
+    for path in files:
+        with h5py.File(path) as file:
+            means.append(float(file["rewards"][:].mean()))
+    assert found == [pytest.approx(0.1 * (0.75 * (means[0] - lost) + 0.25 * means[1]), rel=1e-4)]

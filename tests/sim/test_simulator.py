@@ -286,6 +286,20 @@ def test_drag_and_a_weak_battery_hinder_fast_legs_most(
     assert share(0.05) > slow and share(1.5) < fast, (share(0.05), share(1.5))
 
 
+def test_drag_only_slows(simulate: Simulate) -> None:
+    """However strong: taken from the speed at a step's begin it would throw light links to and fro."""
+
+    def fastest(drag: float) -> float:
+        driver = simulate(drag=drag, start={"height": 1.0})
+        pose = driver.spec.stand_pose
+        swings = [hold(driver, pose + np.tile([0.0, by, by], 4), 3) for by in (0.5, -0.5) * 3]
+        return max(float(np.abs(state.joint_velocities).max()) for states in swings for state in states)
+
+    free = fastest(0.0)
+    assert free > 10.0
+    assert all(fastest(drag) < free for drag in (0.135, 1.0, 20.0))
+
+
 def test_drag_is_no_torque_of_the_motors(simulate: Simulate) -> None:
     driver = simulate(drag=5.0, motor={"strength": 0.1}, start={"height": 1.0})
     hold(driver, driver.spec.lower, 3)
