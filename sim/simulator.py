@@ -27,7 +27,7 @@ GRAVITY = 9.81
 URDF_JOINTS = {"hip": "hip", "thigh": "upper", "calf": "lower"}  # the URDF's names for the same joints
 DEEPEST_SAG = 0.8  # share of torque that a weak battery takes at most
 # kg m^2, less than any link has about its joint. A drag that is taken from the speed at a step's begin throws
-# light, fast legs to and fro, faster each time; so it is what so light a link would lose in a step by coasting.
+# light, fast legs to and fro, faster each time; so it is what so light a link would lose in a step by itself.
 LEAST_INERTIA = 0.003
 TRUNK = -1  # PyBullet's index of the base link
 

@@ -7,7 +7,7 @@ by at most phi, and two critics choose among them:
     pi(s) = argmax_{a_i + xi(s, a_i)} Q1(s, a_i + xi(s, a_i)),   a_i ~ G(s)
 
 The losses are pure functions (weights, batch, noise) -> (loss, figures); `BCQ.update` composes them. The
-update is the paper's; what makes it fast is how it is evaluated (dara_ros/bench/bcq.py measures it beside the
+update is the paper's; what makes it fast is how it is evaluated (`dara bench train` measures it beside the
 plain one): both critics are one batched product, the state's part of each first layer is computed once and
 not once per candidate, and where the processor has bfloat16 tiles, what no gradient passes is done in it.
 """

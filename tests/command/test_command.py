@@ -102,6 +102,6 @@ def test_missing_extra_is_one_line(tmp_path: Path) -> None:
 
 def test_bench_lists_and_refuses(dara: Dara) -> None:
     assert "env" in benchmarks()
-    assert "bcq_textbook" not in benchmarks()
+    assert "textbook" not in benchmarks()
     assert "env " in dara("bench")[1]
     assert dara("bench", "nothing")[0] == 2

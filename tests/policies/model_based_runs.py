@@ -11,8 +11,8 @@ from learner_checks import copy_into
 from small_runs import run_of, union_batch
 from training_data import small_config
 
-from dara_ros.bench.bcq import random_batch
-from dara_ros.bench.mopo_textbook import TextbookModelBased
+from dara_ros.bench.textbook.mopo import TextbookModelBased
+from dara_ros.bench.train import random_batch
 from dara_ros.policies.learning import TensorBatch
 from dara_ros.policies.model_based import ModelBased
 from dara_ros.policies.networks import Layer

@@ -19,7 +19,7 @@ from learner_checks import (
 from small_runs import run_of, tensor_batch
 from training_data import INFO, small_config
 
-from dara_ros.bench.awr_textbook import TextbookAWR
+from dara_ros.bench.textbook.awr import TextbookAWR
 from dara_ros.errors import UserError
 from dara_ros.policies.algorithms.awr import (
     AWR,

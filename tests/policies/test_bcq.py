@@ -12,8 +12,8 @@ from learner_checks import check_resumes_with_the_same_bits, copy_critics, copy_
 from small_runs import run_of, union_batch
 from training_data import small_config, write_crossing
 
-from dara_ros.bench.bcq import random_batch
-from dara_ros.bench.bcq_textbook import TextbookBCQ
+from dara_ros.bench.textbook.bcq import TextbookBCQ
+from dara_ros.bench.train import random_batch
 from dara_ros.errors import UserError
 from dara_ros.policies.algorithms.bcq import BCQ, BCQConfig, perturb
 from dara_ros.policies.critics import first_critic, q_values

@@ -21,8 +21,8 @@ from learner_checks import (
 )
 from small_runs import run_of, tensor_batch
 
-from dara_ros.bench.bcq import random_batch
-from dara_ros.bench.bear_textbook import TextbookBEAR
+from dara_ros.bench.textbook.bear import TextbookBEAR
+from dara_ros.bench.train import random_batch
 from dara_ros.errors import UserError
 from dara_ros.policies.actors import gaussian
 from dara_ros.policies.algorithms.bear import (

@@ -23,8 +23,8 @@ from learner_checks import (
 from small_runs import run_of, tensor_batch
 from training_data import small_config, write_crossing
 
-from dara_ros.bench.bcq import random_batch
-from dara_ros.bench.brac_p_textbook import TextbookBRACP
+from dara_ros.bench.textbook.brac_p import TextbookBRACP
+from dara_ros.bench.train import random_batch
 from dara_ros.errors import UserError
 from dara_ros.policies.actors import gaussian
 from dara_ros.policies.algorithms.brac_p import (

@@ -21,8 +21,8 @@ from learner_checks import (
 from small_runs import run_of, tensor_batch
 from training_data import small_config
 
-from dara_ros.bench.bcq import random_batch
-from dara_ros.bench.cql_textbook import TextbookCQL
+from dara_ros.bench.textbook.cql import TextbookCQL
+from dara_ros.bench.train import random_batch
 from dara_ros.errors import UserError
 from dara_ros.policies.algorithms.cql import (
     CQL,

@@ -28,7 +28,7 @@ from model_based_runs import (
 from small_runs import run_of, tensor_batch, union_batch
 from training_data import write_crossing
 
-from dara_ros.bench.mabe_textbook import TextbookMABE
+from dara_ros.bench.textbook.mabe import TextbookMABE
 from dara_ros.errors import UserError
 from dara_ros.policies.actors import Gaussian, gaussian
 from dara_ros.policies.algorithms.mabe import (

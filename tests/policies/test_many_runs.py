@@ -13,7 +13,7 @@ import torch
 from small_runs import run_of
 from training_data import SMALL_BCQ, small_config, write_crossing
 
-from dara_ros.bench.bcq import random_batch
+from dara_ros.bench.train import random_batch
 from dara_ros.errors import UserError
 from dara_ros.policies.algorithms import algorithms
 from dara_ros.policies.algorithms.bcq import BCQ

@@ -25,7 +25,7 @@ from model_based_runs import (
 from small_runs import run_of, union_batch
 from training_data import small_config, write_crossing
 
-from dara_ros.bench.mopo_textbook import TextbookMOPO
+from dara_ros.bench.textbook.mopo import TextbookMOPO
 from dara_ros.errors import UserError
 from dara_ros.policies.algorithms.mopo import MOPO, MOPOConfig
 from dara_ros.policies.dataset import DataSet

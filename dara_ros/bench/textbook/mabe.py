@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from dara_ros.bench.mopo_textbook import Actor, TextbookModelBased, follow, perceptron, step
+from dara_ros.bench.textbook.mopo import Actor, TextbookModelBased, follow, perceptron, step
 from dara_ros.policies.actors import BOX_EDGE
 from dara_ros.policies.algorithms.mabe import SMALLEST_SPREAD, MABEConfig
 from dara_ros.policies.dynamics import rows_of

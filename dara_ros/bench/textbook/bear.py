@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dara_ros.bench.textbook import Actor, Critic, Vae, follow
+from dara_ros.bench.textbook.parts import Actor, Critic, Vae, follow
 from dara_ros.policies.actors import LOG_STD_RANGE
 from dara_ros.policies.algorithms.bear import BEARConfig, Noise
 from dara_ros.policies.learning import TensorBatch

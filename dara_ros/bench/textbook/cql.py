@@ -13,7 +13,7 @@ from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 from torch.nn import functional
 
-from dara_ros.bench.textbook import mlp
+from dara_ros.bench.textbook.parts import mlp
 from dara_ros.policies.actors import BOX_EDGE, LOG_STD_RANGE
 from dara_ros.policies.algorithms.cql import CQLConfig, Noise
 from dara_ros.policies.learning import TensorBatch

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.nn import functional
 
-from dara_ros.bench.textbook import mlp
+from dara_ros.bench.textbook.parts import mlp
 from dara_ros.policies.algorithms.awr import AWRConfig
 from dara_ros.policies.learning import TensorBatch
 

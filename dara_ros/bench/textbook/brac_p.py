@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dara_ros.bench.textbook import Actor, Critic, follow, sample, squashed
+from dara_ros.bench.textbook.parts import Actor, Critic, follow, sample, squashed
 from dara_ros.policies.algorithms.brac_p import LOG_STD_RANGE, BRACPConfig, Noise
 from dara_ros.policies.learning import TensorBatch
 

@@ -1,6 +1,6 @@
 """BCQ as one writes it down from the paper, with torch.nn and autograd and nothing else.
 
-It is the yardstick of dara_ros/bench/bcq.py and the reference that the fast update is tested against. What
+It is the yardstick of dara_ros/bench/train.py and the reference that the fast update is tested against. What
 needs no gradient runs under no_grad, so that the comparison flatters nobody.
 """
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dara_ros.bench.textbook import Critic, Vae, follow, mlp
+from dara_ros.bench.textbook.parts import Critic, Vae, follow, mlp
 from dara_ros.policies.algorithms.bcq import BCQConfig, Noise
 from dara_ros.policies.learning import TensorBatch
 
