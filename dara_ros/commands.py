@@ -190,13 +190,14 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random. [0]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch. [1]")] = None,
+    device: Annotated[str | None, typer.Option(help="Where the algorithm trains: cpu or cuda. [cpu]")] = None,
     config: Annotated[
         Path | None, typer.Option(help="Settings as a run's config.yaml; flags win over it.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a policy on a source and a target data set: classifiers, augmented rewards, offline RL, ONNX.
+    """Train a policy on a source and a target data set: delta r, augmented rewards, offline RL, ONNX.
 
     \b
     Example:
@@ -209,7 +210,7 @@ def train(
 
     given = {
         "source": source, "target": target, "out": out, "algorithm": algorithm, "eta": eta, "mix": mix,
-        "steps": steps, "tune": tune, "seed": seed, "threads": threads,
+        "steps": steps, "tune": tune, "seed": seed, "threads": threads, "device": device,
     }  # fmt: skip
     settings = _train_config(config, {k: v for k, v in given.items() if v is not None} | {"resume": resume})
     with stop_on_interrupt() as interrupted, progress_bars() as report:
