@@ -106,3 +106,66 @@ def sim2real(
         emit(found, as_json, f"{as_text(found)}\n\n{results}, {page}")
     if interrupted():
         raise typer.Exit(INTERRUPTED)
+
+
+@benchmark_app.command("delta-r")
+def delta_r(
+    out: Annotated[Path, typer.Option(help="Folder for data sets.")] = Path("runs/sim2real"),
+    csv: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
+    world: Annotated[list[str] | None, typer.Option(help="Target world. [all three]")] = None,
+    data_set: Annotated[
+        list[str] | None, typer.Option(help="medium, medium-expert, medium-replay-expert. [medium-expert]")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds of estimators; each has a collection of its own.")] = 2,
+    source_rows: Annotated[int, typer.Option(help="Rows of the source data set.")] = 100_000,
+    target_rows: Annotated[int, typer.Option(help="Rows of the target data set, 50 a second.")] = 10_000,
+    walks: Annotated[int, typer.Option(help="Walks in which the truth is looked for.")] = 60,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """How well the classifiers, and the dynamics, rank source rows by how little the target could do them.
+
+    The truth is simulated: the same command from the same state in both worlds.
+
+    \b
+    Example:
+      dara benchmark delta-r --world low_battery --csv runs/delta_r.csv
+    """
+    from .rollouts import environment_class
+
+    environment_class()
+    from dataclasses import replace
+
+    from .sim2real.study import WORLDS, Cell, Study, write_table
+    from .sim2real.trials import data_files
+    from .sim2real.truth import as_text, judge, truths
+
+    study = Study(
+        worlds=tuple(world or WORLDS),
+        data_sets=tuple(data_set or ("medium-expert",)),
+        conditions=("dara",),
+        etas=(),
+        seeds=seeds,
+        collection_seeds=seeds,
+        validation=False,
+        source_rows=source_rows,
+        target_rows=target_rows,
+        steps=1,
+        episodes=1,
+    )
+    told = []
+    total = len(study.worlds) * len(study.data_sets) * 2 * seeds
+    with progress_bars() as report:
+        report("delta r", 0, total)
+        for name in study.data_sets:
+            for where, truth in truths(study.worlds, name, walks).items():
+                cell = Cell(name, where, 0, 0)
+
+                def files(seed: int, cell: Cell = cell) -> tuple[Path, Path]:
+                    return data_files(study, replace(cell, collection_seed=seed), out, workers)
+
+                told += judge(truth, files, where, name, seeds)
+                report("delta r", len([t for t in told if t.estimator != "jerk"]), total)
+    if csv is not None:
+        write_table(csv, told)
+    emit(told, as_json, as_text(told))

@@ -3,8 +3,9 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,16 @@ DEEPEST_SAG = 0.8  # share of torque that a weak battery takes at most
 # light, fast legs to and fro, faster each time; so it is what so light a link would lose in a step by itself.
 LEAST_INERTIA = 0.003
 TRUNK = -1  # PyBullet's index of the base link
+MEMORY = ("_motors", "_power", "_torques", "_stamp", "state", "_measured")  # of the driver, beside PyBullet's
+
+
+@dataclass(frozen=True)
+class Moment:
+    """All that what comes next depends on."""
+
+    physics: int  # PyBullet's number of a saved state
+    memory: dict[str, Any]
+    noise: Mapping[str, Any]  # state of the random generator
 
 
 class PyBulletDriver:
@@ -55,11 +66,6 @@ class PyBulletDriver:
             )
         self.spec = spec
         self.world = world
-        knee = world.motor.knee
-        self._motor_limits = [  # of each joint: torque, speed where it begins to fade, and where it is gone
-            (j.max_torque, knee * j.max_velocity, j.max_velocity, 1.0 / ((1.0 - knee) * j.max_velocity))
-            for j in spec.joints
-        ]
         self._seed = seed
         self._motors = MotorCommand(spec.stand_pose, 0.0, 0.0)
         self._client: Any = None  # BulletClient while open; it has no types
@@ -127,6 +133,31 @@ class PyBulletDriver:
         )
         return np.reshape(np.asarray(image[2], np.uint8), (height, width, 4))[:, :, :3]
 
+    def moment(self) -> Moment:
+        """Now, for `what_if`; give it to `forget` when it is of no use any more."""
+        memory = {name: getattr(self, name) for name in MEMORY}
+        return Moment(self._client.saveState(), memory, self._rng.bit_generator.state)
+
+    def forget(self, moment: Moment) -> None:
+        """Free what PyBullet holds of it."""
+        self._client.removeState(moment.physics)
+
+    def what_if(self, moment: Moment, world: World) -> RobotState:
+        """The true state after the last command, had it met `world` at `moment`, one control period ago.
+
+        Friction, payload, motors, drag and latency are that world's, obstacles are not. The present stays.
+        """
+        command, here, now = self._motors, self.world, self.moment()
+        try:
+            self._return_to(moment)
+            self._take_on(world)
+            self.write(command)
+            return self.state
+        finally:
+            self._take_on(here)
+            self._return_to(now)
+            self.forget(now)
+
     # -- inside ---------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
@@ -138,9 +169,9 @@ class PyBulletDriver:
             numSolverIterations=physics.solver_iterations,
             deterministicOverlappingPairs=1,
         )
-        floor = client.createMultiBody(0.0, client.createCollisionShape(pybullet.GEOM_PLANE))
-        client.changeDynamics(floor, TRUNK, lateralFriction=self.world.ground_friction)
+        self._floor = client.createMultiBody(0.0, client.createCollisionShape(pybullet.GEOM_PLANE))
         self._load_robot()
+        self._take_on(self.world)
         self.obstacles = Obstacles(client, self.world)
 
     def _load_robot(self) -> None:
@@ -154,10 +185,7 @@ class PyBulletDriver:
         self._feet = [named[f"{foot}_toe_fixed"] for foot in self.spec.foot_names]
         for link in range(-1, client.getNumJoints(self._robot)):
             client.changeDynamics(self._robot, link, linearDamping=0.0, angularDamping=0.0)
-        for foot in self._feet:
-            client.changeDynamics(self._robot, foot, lateralFriction=self.world.foot_friction)
-        mass = client.getDynamicsInfo(self._robot, TRUNK)[0]
-        client.changeDynamics(self._robot, TRUNK, mass=mass + self.world.payload)
+        self._own_mass = client.getDynamicsInfo(self._robot, TRUNK)[0]
         # PyBullet's own motors would hold every joint: switch them off.
         client.setJointMotorControlArray(
             self._robot, self._joints, pybullet.VELOCITY_CONTROL, forces=[0.0] * len(self._joints)
@@ -168,6 +196,25 @@ class PyBulletDriver:
         self._set_torques = partial(
             client.setJointMotorControlArray, self._robot, self._joints, pybullet.TORQUE_CONTROL
         )
+
+    def _take_on(self, world: World) -> None:
+        """A world's dynamics: all of it but obstacles, start and physics engine."""
+        client, knee = self._client, world.motor.knee
+        client.changeDynamics(self._floor, TRUNK, lateralFriction=world.ground_friction)
+        for foot in self._feet:
+            client.changeDynamics(self._robot, foot, lateralFriction=world.foot_friction)
+        client.changeDynamics(self._robot, TRUNK, mass=self._own_mass + world.payload)
+        self._motor_limits = [  # of each joint: torque, speed where it begins to fade, and where it is gone
+            (j.max_torque, knee * j.max_velocity, j.max_velocity, 1.0 / ((1.0 - knee) * j.max_velocity))
+            for j in self.spec.joints
+        ]
+        self.world = world
+
+    def _return_to(self, moment: Moment) -> None:
+        self._client.restoreState(moment.physics)
+        for name, value in moment.memory.items():
+            setattr(self, name, value)
+        self._rng.bit_generator.state = moment.noise
 
     def _apply(self, motors: MotorCommand) -> None:
         """One physics step's torques. Plain floats: for twelve joints they are three times faster."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
@@ -201,13 +201,17 @@ def read_rows(path: Path) -> list[Row]:
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """All rows in a fixed order, whole or not at all."""
+    write_table(path, sorted(rows, key=lambda row: tuple(vars(row).values())))
+
+
+def write_table(path: Path, rows: Sequence[Any]) -> None:
+    """Dataclasses of one kind as CSV, whole or not at all; measured figures to four places."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(text, [field.name for field in fields(rows[0])], lineterminator="\n")
     writer.writeheader()
-    for row in sorted(rows, key=lambda row: tuple(vars(row).values())):
-        writer.writerow(
-            vars(row) | {"distance_m": f"{row.distance_m:.4f}", "mean_return": f"{row.mean_return:.3f}"}
-        )
+    for row in rows:
+        values = vars(row).items()
+        writer.writerow({k: f"{v:.4f}" if isinstance(v, float) and k != "eta" else v for k, v in values})
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_when_whole(path) as to:
         to.write_text(text.getvalue())

@@ -1,0 +1,175 @@
+"""How well delta r is told: beside the truth, which a simulation can find and a robot cannot.
+
+At random moments of walks in the source world the same command is given from the same state in the dynamics
+of a target world. How far the two outcomes are apart is what delta r should rank rows by: exactly, for
+Gaussian dynamics, log T_source / T_target is half their squared distance in units of the noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from ..action_sources import action_source
+from ..collection import EXPLORATION_NOISE
+from ..hardware.task import ACTION_SIZE
+from ..policies.classifiers import ClassifierConfig, train_classifiers
+from ..policies.dara import DEFAULT_CLIP, ESTIMATORS
+from ..policies.dataset import Batch, DataSet
+from ..policies.dynamics_gap import GapConfig, train_gap
+from ..rollouts import environment_class
+from ..sim import EPISODE_STEPS
+from ..sim.world import World, load_world
+from .study import ROBOT, SOURCE_WORLD, behaviours
+
+if TYPE_CHECKING:
+    from ..sim.environment import WalkingEnv
+
+WALKS = 60
+SHARE = 0.2  # of their moments
+TRUTH_SEED = 40_000  # of worlds and noise that nothing else uses
+CORE = ("joint_position", "joint_velocity", "angular_velocity")  # what the motors and the ground move first
+NO_SAG = 1e-30  # 1/W: the battery of the source is not weak, but what was drawn from it is remembered
+
+
+@dataclass(frozen=True)
+class Truth:
+    """N rows of the source, and how far the target's outcome is from theirs.
+
+    Attributes:
+        rows: what the estimators see.
+        apart: (N,) mean over the columns of CORE of the squared difference of the two next observations, in
+            variances of the source's steps.
+        jerk: (N,) squared change of the action, which latency and weak motors punish: a rank for nothing.
+    """
+
+    rows: Batch
+    apart: np.ndarray
+    jerk: np.ndarray
+
+
+@dataclass(frozen=True)
+class Told:
+    """One estimator's delta r beside the truth.
+
+    Attributes:
+        seed: of the estimator; both collections of data are seed 0's and 1's.
+        rank_correlation: Spearman's, with the truth.
+        agreement: Spearman's, with the same estimator of seed 0.
+        mean: of delta r over the rows.
+    """
+
+    world: str
+    data_set: str
+    estimator: str
+    seed: int
+    rank_correlation: float
+    agreement: float
+    mean: float
+
+
+class _Step(NamedTuple):
+    """One moment of a walk in the source world."""
+
+    observation: np.ndarray
+    action: np.ndarray
+    last_action: np.ndarray
+    next_observation: np.ndarray  # as measured
+    outcomes: list[np.ndarray]  # true next observations in the source world and in every other
+
+
+def truths(worlds: tuple[str, ...], data_set: str, walks: int = WALKS) -> dict[str, Truth]:
+    """The truth of each target world, about the same rows."""
+    source = load_world(SOURCE_WORLD)
+    source = source.model_copy(update={"motor": source.motor.model_copy(update={"sag": NO_SAG})})
+    every = [source, *(load_world(name) for name in worlds)]
+    env = environment_class()(source, ROBOT)
+    steps = [step for number in range(walks) for step in _walk(env, every, behaviours(data_set), number)]
+    env.close()
+    observations, actions, last, following = (np.stack([step[i] for step in steps]) for i in range(4))
+    nothing = np.zeros(len(steps), np.float32)
+    batch = Batch(observations, actions, nothing, following, nothing > 0)
+    core = [i for i, name in enumerate(env.task.observation_names()) if name.startswith(CORE)]
+    outcomes = np.stack([step.outcomes for step in steps])[:, :, core]
+    spread = (following - observations)[:, core].std(0)
+    apart = np.square((outcomes[:, 1:] - outcomes[:, :1]) / spread).mean(2)
+    jerk = np.square(actions - last).sum(1)
+    return {name: Truth(batch, apart[:, at], jerk) for at, name in enumerate(worlds)}
+
+
+def _walk(env: WalkingEnv, worlds: list[World], names: tuple[str, ...], number: int) -> Iterator[_Step]:
+    rng = np.random.default_rng((TRUTH_SEED, number))
+    act = action_source(names[number % len(names)], env.task, rng)
+    noise = float(rng.choice(EXPLORATION_NOISE))
+    observation, _ = env.reset(seed=TRUTH_SEED + number)
+    last: np.ndarray = np.zeros(ACTION_SIZE, np.float32)
+    for _ in range(EPISODE_STEPS):
+        action = act(observation) + noise * rng.standard_normal(ACTION_SIZE)
+        action = np.clip(action, -1.0, 1.0).astype(np.float32)
+        walk, moment = env.walk, env.driver.moment()
+        following, _, fell, stopped, _ = env.step(action)
+        if rng.random() < SHARE and not stopped:
+            states = [env.driver.what_if(moment, world) for world in worlds]
+            outcomes = [env.task.observation(env.task.advance(walk, action, s), s) for s in states]
+            yield _Step(observation, action, last, following, outcomes)
+        env.driver.forget(moment)
+        if fell or stopped:
+            return
+        observation, last = following, action
+
+
+def judge(
+    truth: Truth,
+    files: Callable[[int], tuple[Path, Path]],
+    world: str,
+    data_set: str,
+    seeds: int,
+    progress: Callable[[], None] = lambda: None,
+) -> list[Told]:
+    """Train every estimator on the files of each seed, and compare.
+
+    Args:
+        files: source and target file of a seed.
+        progress: called after each estimator.
+    """
+    torch.set_num_threads(1)
+    told = [_told(world, data_set, "jerk", 0, truth, truth.jerk, truth.jerk)]
+    for name in ESTIMATORS:
+        first: np.ndarray | None = None
+        for seed in range(seeds):
+            with DataSet(files(seed)[0]) as source, DataSet(files(seed)[1]) as target:
+                estimator = (
+                    train_gap(source, target, GapConfig(), seed)
+                    if name == "dynamics"
+                    else train_classifiers(source, target, ClassifierConfig(), seed)
+                )
+            assert estimator is not None  # nobody stops them
+            delta = np.clip(estimator.raw_delta_r(truth.rows), -DEFAULT_CLIP, DEFAULT_CLIP)
+            first = delta if first is None else first
+            told.append(_told(world, data_set, name, seed, truth, delta, first))
+            progress()
+    return told
+
+
+def _told(
+    world: str, data_set: str, name: str, seed: int, truth: Truth, delta: np.ndarray, first: np.ndarray
+) -> Told:
+    rank, agreement = (float(spearmanr(delta, other).statistic) for other in (truth.apart, first))
+    return Told(world, data_set, name, seed, rank, agreement, float(delta.mean()))
+
+
+def as_text(told: list[Told]) -> str:
+    """A table for people."""
+    names = [field.name for field in fields(Told)]
+    rows = [
+        names,
+        *([str(v) if not isinstance(v, float) else f"{v:.2f}" for v in vars(t).values()] for t in told),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
