@@ -15,9 +15,9 @@ from .progress import progress_bars
 
 @benchmark_app.command()
 def sim2real(
-    out: Annotated[Path, typer.Option(help="Folder for data sets, runs and report.html.")] = Path(
-        "runs/sim2real"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for data sets, runs, report.html and distance.png.")
+    ] = Path("runs/sim2real"),
     csv: Annotated[
         Path | None,
         typer.Option(help="Results; a trial that is in it is not run again. [results.csv in --out]"),
@@ -28,7 +28,7 @@ def sim2real(
     ] = None,
     condition: Annotated[
         list[str] | None,
-        typer.Option(help="target, source, bc, union, dara, constant, centred. [all but centred]"),
+        typer.Option(help="target, source, bc, union, dara, and so on: docs/sim2real.md. [eight of them]"),
     ] = None,
     eta: Annotated[
         list[float] | None, typer.Option(help="Weight of delta r. [of each condition: 0.1, 1]")
@@ -63,7 +63,7 @@ def sim2real(
     from .sim.world import load_world
 
     environment_class()
-    from .sim2real.page import as_text, write_report
+    from .sim2real.page import as_text, plot, write_report
     from .sim2real.schedule import over_processes, over_ray
     from .sim2real.scores import scores
     from .sim2real.study import COMPARED, DATA_SETS, WORLDS, Study, missing, read_rows, write_rows
@@ -103,6 +103,7 @@ def sim2real(
     if found := scores(row for row in rows if row.trial in asked):  # a file may hold other studies too
         out.mkdir(parents=True, exist_ok=True)
         page = write_report(out / "report.html", found, shlex.join(["dara", *sys.argv[1:]]))
+        plot(found).savefig(out / "distance.png", dpi=110)
         emit(found, as_json, f"{as_text(found)}\n\n{results}, {page}")
     if interrupted():
         raise typer.Exit(INTERRUPTED)

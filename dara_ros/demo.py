@@ -260,7 +260,7 @@ def _settings(sizes: Sizes) -> dict[str, Any]:
     return {
         "log_interval": max(1, sizes.steps // 60),
         "classifiers": {"max_steps": sizes.classifier_steps},
-        "bcq": {
+        "settings": {
             "critic_hidden": [sizes.hidden] * 2,
             "perturbation_hidden": [sizes.hidden] * 2,
             "vae_hidden": [sizes.vae_hidden] * 2,

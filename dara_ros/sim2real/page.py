@@ -64,7 +64,7 @@ def as_text(scores: Sequence[Score]) -> str:
 def plot(scores: Sequence[Score]) -> Figure:
     """A panel for every world: conditions side by side for each data set, distances with their intervals."""
     worlds = list(dict.fromkeys(score.world for score in scores))
-    figure = Figure(figsize=(3.6 * len(worlds) + 0.4, 3.4), layout="constrained")
+    figure = Figure(figsize=(max(7.0, 3.6 * len(worlds) + 0.4), 3.8), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(worlds), sharey=True))
     shown = list(dict.fromkeys(score.condition for score in scores))
     for panel, world in zip(panels, worlds, strict=True):
@@ -85,7 +85,7 @@ def plot(scores: Sequence[Score]) -> Figure:
             )
     panels[0].set_ylabel("distance, m")
     marks = [panels[0].plot([], [], "o", color=COLOURS[name], label=name)[0] for name in shown]
-    figure.legend(handles=marks, loc="outside lower center", ncols=len(shown), frameon=False)
+    figure.legend(handles=marks, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

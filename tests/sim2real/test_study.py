@@ -210,6 +210,7 @@ def test_a_study_that_is_stopped_goes_on(tmp_path: Path, capfd: pytest.CaptureFi
     assert f"{len(before)} of 4 trials are in" in err
     after = read_rows(results)
     assert len(after) == 4 and before <= set(after)
+    assert (tmp_path / "distance.png").read_bytes()[:4] == b"\x89PNG"
     assert {row["condition"] for row in json.loads(out)} == {"target", "bc"}
     assert (tmp_path / "report.html").stat().st_size > 10_000
 

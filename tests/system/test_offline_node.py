@@ -35,7 +35,7 @@ TASK = {
 SMALL = {
     "log_interval": 10,
     "classifiers": {"hidden": [16, 16], "max_steps": 50},
-    "bcq": {
+    "settings": {
         "critic_hidden": [16, 16],
         "perturbation_hidden": [16, 16],
         "vae_hidden": [16, 16],
