@@ -4,7 +4,7 @@ VENV := .venv
 REPETITIONS ?= 200
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := train,sim,behaviours,convert,benchmark,ros,unitree,test,dev
+EXTRAS := train,sim,mujoco,behaviours,convert,benchmark,ros,unitree,test,dev
 MESSAGES := hardware/unitree/messages
 
 .PHONY: setup unitree-messages demo test lint format bench reaction clean

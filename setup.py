@@ -10,6 +10,7 @@ NODES = ("robot_node", "controller_node", "logger_node", "offline_node")
 EXTRAS = {
     "train": ["torch>=2.2", "tensorboard>=2.12", "onnx>=1.15", "onnxscript>=0.1", "matplotlib>=3.7"],
     "sim": ["pybullet>=3.2.5", "gymnasium>=0.29", "pillow>=9"],
+    "mujoco": ["gymnasium[mujoco]>=1.0"],
     "behaviours": ["stable-baselines3>=2.3"],
     "convert": ["minari>=0.5", "rosbags>=0.11", "pillow>=9"],
     "benchmark": ["scipy>=1.15"],
@@ -78,7 +79,7 @@ setup(
         "dara_ros": ["*.xml", "py.typed"],
         "dara_ros.hardware": ["robots/*.yaml", "joysticks/*.yaml"],
         "dara_ros.hardware.unitree.messages": ["*/package.xml", "*/msg/*.msg"],
-        "dara_ros.sim": ["worlds/*.yaml", "behaviours/*"],
+        "dara_ros.sim": ["worlds/*.yaml", "mujoco/*.yaml", "behaviours/*"],
     },
     data_files=data_files(),
     zip_safe=False,

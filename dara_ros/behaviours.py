@@ -1,8 +1,10 @@
-"""Behaviour policies: the trot, random residuals, and learned ones that come with the package as ONNX.
+"""Learned behaviour policies, which come with the package as ONNX.
 
-The learned ones are made here: soft actor-critic (Haarnoja et al. 2018, stable-baselines3's implementation)
-in one world, snapshots along the way, each judged over enough episodes to tell them apart.
+They are made here: soft actor-critic (Haarnoja et al. 2018, stable-baselines3's implementation) on one
+course, snapshots along the way, each judged over enough episodes to tell them apart.
 """
+
+from __future__ import annotations
 
 import copy
 import csv
@@ -10,11 +12,15 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .courses import Course
 from .errors import UserError
+
+if TYPE_CHECKING:
+    import gymnasium
 
 PARALLEL_ENVIRONMENTS = 8
 REPLAY = 5  # snapshots that stand for what the medium policy's training saw
@@ -26,7 +32,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 
 @dataclass(frozen=True)
 class SacConfig:
-    """Soft actor-critic for the A1: what was stable over seeds in facts/a1_sim.md section 3."""
+    """Soft actor-critic; the defaults are what was stable for the A1 (facts/a1_sim.md section 3)."""
 
     steps: int = 240_000  # environment steps
     snapshot_interval: int = 10_000  # environment steps between two snapshots
@@ -37,8 +43,6 @@ class SacConfig:
     random_steps: int = 5_000  # before learning starts
     initial_temperature: float = 0.02
     reward_scale: float = 0.1
-    # What a fall costs the learner: the task's own 100 guards augmented rewards, but teaches to stand still.
-    fall_penalty: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,13 @@ class Snapshot:
     falls: int
 
 
+MUJOCO_SAC = SacConfig(steps=300_000, learning_rate=1e-3, updates_per_step=0.5, initial_temperature=0.1)
+
+
 def train_behaviours(
-    world: str, seed: int, out: Path, config: SacConfig, progress: Progress
+    course: Course, seed: int, out: Path, config: SacConfig, progress: Progress
 ) -> list[Snapshot]:
-    """Train in `world` and write `out`/{medium,expert,replay_STEPS}.onnx, scores.csv and every snapshot.
+    """Train on `course` and write `out`/{medium,expert,replay_STEPS}.onnx, scores.csv and every snapshot.
 
     The expert is the snapshot of the greatest mean return; medium is the one that comes closest to half of
     it, and the replay is made by what came up to there, as in D4RL's data sets.
@@ -62,24 +69,15 @@ def train_behaviours(
     Raises:
         UserError: stable-baselines3 is not installed.
     """
-    from .evaluation import evaluate
-
     out.mkdir(parents=True, exist_ok=True)
     paths = {}
-    for steps, model in train_snapshots(config, world, seed, progress):
+    for steps, model in train_snapshots(config, course, seed, progress):
         paths[steps] = out / f"{steps}.onnx"
-        _export_actor(model, world, seed, paths[steps])
+        _export_actor(model, course, seed, paths[steps])
     snapshots = []
     for steps, path in paths.items():
-        result = evaluate(path, world, SELECTION_EPISODES, SELECTION_SEED)
-        snapshots.append(
-            Snapshot(
-                steps,
-                float(np.mean(result.returns)),
-                float(np.mean(result.distance_m)),
-                result.falls,
-            )
-        )
+        returns, distances, falls = course.judge(path, SELECTION_EPISODES, SELECTION_SEED)
+        snapshots.append(Snapshot(steps, float(np.mean(returns)), float(np.mean(distances)), falls))
         progress("judging snapshots", len(snapshots), len(paths))
     medium, expert = choose(snapshots)
     shutil.copy(paths[medium.steps], out / "medium.onnx")
@@ -91,9 +89,10 @@ def train_behaviours(
 
 
 def choose(snapshots: Sequence[Snapshot]) -> tuple[Snapshot, Snapshot]:
-    """(medium, expert): closest to half of the greatest mean return, and the greatest."""
+    """(medium, expert): of the greatest mean return, and what came closest to half of it on the way there."""
     expert = max(snapshots, key=lambda snapshot: snapshot.mean_return)
-    medium = min(snapshots, key=lambda snapshot: abs(snapshot.mean_return - 0.5 * expert.mean_return))
+    before = [snapshot for snapshot in snapshots if snapshot.steps <= expert.steps]
+    medium = min(before, key=lambda snapshot: abs(snapshot.mean_return - 0.5 * expert.mean_return))
     return medium, expert
 
 
@@ -105,9 +104,9 @@ def replay(snapshots: Sequence[Snapshot], medium: Snapshot) -> list[Snapshot]:
 
 
 def train_snapshots(
-    config: SacConfig, world: str, seed: int, progress: Progress
+    config: SacConfig, course: Course, seed: int, progress: Progress
 ) -> Iterator[tuple[int, Any]]:
-    """Train SAC in `world`; yield (environment steps, stable-baselines3 model) at every snapshot.
+    """Train SAC on `course`; yield (environment steps, stable-baselines3 model) at every snapshot.
 
     Raises:
         UserError: stable-baselines3 is not installed.
@@ -123,7 +122,7 @@ def train_snapshots(
     rounds = 8  # steps of every environment between two bursts of learning
     model = SAC(
         "MlpPolicy",
-        DummyVecEnv([lambda: _learners_environment(world, config)] * PARALLEL_ENVIRONMENTS),
+        DummyVecEnv([lambda: _scaled(course.environment(), config.reward_scale)] * PARALLEL_ENVIRONMENTS),
         learning_rate=config.learning_rate,
         buffer_size=1_000_000,
         learning_starts=config.random_steps,
@@ -142,21 +141,10 @@ def train_snapshots(
         yield done, model
 
 
-def _learners_environment(world: str, config: SacConfig) -> Any:
-    """The walking task with the learner's scale and its price of a fall."""
+def _scaled(environment: gymnasium.Env[np.ndarray, np.ndarray], scale: float) -> Any:
     import gymnasium
 
-    from .hardware.task import FALL_PENALTY
-    from .sim import EPISODE_STEPS
-    from .sim.environment import WalkingEnv
-
-    class LearnersReward(gymnasium.Wrapper):
-        def step(self, action: np.ndarray) -> Any:
-            observation, reward, fell, cut, info = self.env.step(action)
-            reward = config.reward_scale * (float(reward) + (FALL_PENALTY - config.fall_penalty) * fell)
-            return observation, reward, fell, cut, info
-
-    return LearnersReward(gymnasium.wrappers.TimeLimit(WalkingEnv(world), EPISODE_STEPS))
+    return gymnasium.wrappers.TransformReward(environment, lambda reward: scale * float(reward))
 
 
 def _normalise_critics(model: Any) -> None:
@@ -179,24 +167,22 @@ def _normalise_critics(model: Any) -> None:
     model.critic_target.set_training_mode(False)
 
 
-def _export_actor(model: Any, world: str, seed: int, path: Path) -> None:
+def _export_actor(model: Any, course: Course, seed: int, path: Path) -> None:
     """The actor's mean action, tanh(mu(latent(s))), as a policy file."""
     import torch
 
-    from .hardware.spec import load_robot
-    from .hardware.task import WalkingTask
     from .policies.onnx import export_policy
     from .policies.runtime import PolicyMetadata
 
     actor = model.policy.actor
-    task = WalkingTask(load_robot("a1"))
+    info = course.info(made_by=f"sac, {course.name}, seed {seed}, {model.num_timesteps} steps")
     metadata = PolicyMetadata.from_task(
-        task.description(),
-        robot=task.spec.name,
-        control_period=task.spec.control_period,
-        spec_hash=task.spec.hash,
-        task_hash=task.hash(),
-        algorithm=f"sac, world {world}, seed {seed}, {model.num_timesteps} steps",
+        info.task,
+        robot=info.robot,
+        control_period=info.control_period,
+        spec_hash=info.spec_hash,
+        task_hash=info.task_hash,
+        algorithm=info.made_by,
         eta=0.0,
         data_set_hashes={},
     )

@@ -4,7 +4,7 @@ Modules that are slow to import, or that an extra installs, are imported by the 
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -272,8 +272,14 @@ def train_behaviours(
         Path, typer.Option(help="Folder for medium.onnx, expert.onnx, replay_*.onnx and all snapshots.")
     ],
     world: World = "flat",
+    task: Annotated[
+        str | None,
+        typer.Option(help="Instead of the A1 and its world: hopper_plain or another MuJoCo task, or YAML."),
+    ] = None,
     seed: Seed = 0,
-    steps: Annotated[int, typer.Option(help="Environment steps.")] = 240_000,
+    steps: Annotated[
+        int | None, typer.Option(min=10_000, help="Environment steps. [240000, in MuJoCo 200000]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train the medium, the expert and the replay behaviours with soft actor-critic.
@@ -282,11 +288,15 @@ def train_behaviours(
     Example:
       dara behaviours train --world flat --seed 0 --out runs/behaviours
     """
-    from .behaviours import SacConfig
+    from .behaviours import MUJOCO_SAC, SacConfig
     from .behaviours import train_behaviours as train_snapshots
+    from .courses import MujocoCourse, WalkingCourse
 
+    course, config = (WalkingCourse(world), SacConfig()) if task is None else (MujocoCourse(task), MUJOCO_SAC)
+    if steps is not None:
+        config = replace(config, steps=steps)
     with progress_bars() as report:
-        snapshots = train_snapshots(world, seed, out, SacConfig(steps=steps), report)
+        snapshots = train_snapshots(course, seed, out, config, report)
     lines = [
         f"{s.steps:8d} steps  {s.mean_distance:6.2f} m  return {s.mean_return:7.1f}  {s.falls} falls"
         for s in snapshots

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from dara_ros import behaviours
-from dara_ros.behaviours import SacConfig, Snapshot, choose, replay, train_behaviours
+from dara_ros.behaviours import (
+    SacConfig,
+    Snapshot,
+    choose,
+    replay,
+    train_behaviours,
+)
+from dara_ros.courses import WalkingCourse
 from dara_ros.policies.runtime import Policy
 
 TINY = SacConfig(steps=512, snapshot_interval=256, hidden=16, batch_size=32, random_steps=64)
@@ -33,7 +40,7 @@ def test_training_writes_policies_that_changed_and_their_scores(
 ) -> None:
     monkeypatch.setattr(behaviours, "SELECTION_EPISODES", 1)
     stages: list[tuple[str, int, int]] = []
-    train_behaviours("flat", 0, tmp_path, TINY, lambda *stage: stages.append(stage))
+    train_behaviours(WalkingCourse("flat"), 0, tmp_path, TINY, lambda *stage: stages.append(stage))
 
     observations = np.random.default_rng(0).standard_normal((8, 55)).astype(np.float32)
     first, second = (Policy.load(tmp_path / f"{steps}.onnx")(observations) for steps in (256, 512))
