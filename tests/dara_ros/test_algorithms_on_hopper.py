@@ -50,7 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("data")
     return (
         data_set("hopper", "shifted", "random", 2_000, 0, folder),
-        data_set("hopper", "plain", "medium", 20_000, 0, folder),
+        data_set("hopper", "plain", "medium-expert", 20_000, 0, folder),
     )
 
 
