@@ -160,6 +160,7 @@ def test_scores_compare_with_the_union_and_with_the_control_of_the_same_eta(tmp_
 def test_a_cell_from_behaviours_to_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = partial(TrainConfig, classifiers=ClassifierConfig(max_steps=5))
     monkeypatch.setattr(trials_module, "TrainConfig", quick)
+    monkeypatch.setattr(trials_module, "BCQ_SETTINGS", replace(trials_module.BCQ_SETTINGS, vae_steps=5))
     study = replace(STUDY, conditions=("target", "source", "bc", "union", "dara", "constant"), etas=(0.5,))
     cell = Cell("medium-expert", "low_battery", collection_seed=1, seed=2)
     told: list[Row] = []
@@ -182,7 +183,7 @@ def test_a_cell_from_behaviours_to_rows(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.rglob("*.part"))
 
 
-WORDS = "benchmark sim2real --world low_battery --data-set medium --condition target --condition bc --seeds 2"
+WORDS = "benchmark sim2real --world low_battery --data-set medium --condition bc --seeds 4"
 SIZES = "--source-rows 400 --target-rows 330 --episodes 1 --collection-seeds 1 --workers 2"
 
 
@@ -211,14 +212,12 @@ def test_a_study_that_is_stopped_goes_on(tmp_path: Path, capfd: pytest.CaptureFi
     after = read_rows(results)
     assert len(after) == 4 and before <= set(after)
     assert (tmp_path / "distance.png").read_bytes()[:4] == b"\x89PNG"
-    assert {row["condition"] for row in json.loads(out)} == {"target", "bc"}
+    assert {row["condition"] for row in json.loads(out)} == {"bc"}
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
 def test_the_table_is_of_what_was_asked_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    asked = Study(
-        ("low_battery",), ("medium",), ("target", "bc"), (0.1,), 2, 1, False, 400, 330, steps=5, episodes=1
-    )
+    asked = Study(("low_battery",), ("medium",), ("bc",), (), 4, 1, False, 400, 330, steps=5, episodes=1)
     others = (replace(asked, validation=True), replace(asked, steps=6))
     rows = [filled(trial, distance=1.0) for trial in asked.trials()]
     rows += [filled(trial, distance=9.0) for study in others for trial in study.trials()]
@@ -226,8 +225,7 @@ def test_the_table_is_of_what_was_asked_for(tmp_path: Path, capfd: pytest.Captur
     assert main(command(tmp_path, 5, "--json")) == 0
     found = json.loads(capfd.readouterr().out)
     assert [(row["condition"], row["trials"], row["distance_m"]["value"]) for row in found] == [
-        ("target", 2, 1.0),
-        ("bc", 2, 1.0),
+        ("bc", 4, 1.0)
     ]
 
 
