@@ -28,7 +28,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bcq": {"critic_hidden": SMALL, "perturbation_hidden": SMALL, "vae_hidden": (128, 128)},
     "bear": {
         "critic_hidden": SMALL, "policy_hidden": SMALL, "vae_hidden": (128, 128), "warm_up": 1500,
-        "policy_learning_rate": 1e-3, "multiplier_learning_rate": 3e-3,
+        "policy_learning_rate": 1e-3, "multiplier_learning_rate": 1e-2,
     },
     "brac-p": {
         "critic_hidden": SMALL, "policy_hidden": SMALL, "clone_steps": 1500, "critic_steps": 300,
@@ -41,7 +41,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mabe": {**MODEL, "model_steps": 1200, "value_hidden": SMALL},
     "mopo": {**MODEL, "model_steps": 1000, "real_ratio": 0.5, "uncertainty_penalty": 5.0},
 }  # fmt: skip
-STEPS = {"mopo": 3000, "bear": 500, "cql": 500, "mabe": 500}
+STEPS = {"mopo": 3000, "bear": 1000, "cql": 500, "mabe": 500}
 EPISODES = 5
 
 
@@ -50,7 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("data")
     return (
         data_set("hopper", "shifted", "random", 2_000, 0, folder),
-        data_set("hopper", "plain", "medium-expert", 20_000, 0, folder),
+        data_set("hopper", "plain", "medium", 20_000, 0, folder),
     )
 
 
