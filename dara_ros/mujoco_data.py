@@ -108,13 +108,16 @@ def tenth(path: Path) -> Path:
 
 def _behaviours(name: str, quality: str) -> list[Path | None]:
     """The policy files whose rows make up a quality; None is uniform actions."""
-    replay = [behaviour for behaviour in shipped_behaviours(name) if behaviour.startswith("replay_")]
-    mixtures = {"medium": ["medium"], "medium-replay": replay, "medium-expert": ["medium", "expert"]}
+    if quality not in QUALITIES:
+        raise UserError(f"{quality}: no such quality; known qualities: {', '.join(QUALITIES)}")
     if quality == "random":
         return [None]
-    if quality not in mixtures:
-        raise UserError(f"{quality}: no such quality; known qualities: {', '.join(QUALITIES)}")
-    return [BEHAVIOURS / f"{name}_{behaviour}.onnx" for behaviour in mixtures[quality]]
+    shipped = shipped_behaviours(name)
+    if "medium" not in shipped:
+        raise UserError(f"{name}: has no trained behaviours yet, and so no {quality} data; choose random")
+    replay = [behaviour for behaviour in shipped if behaviour.startswith("replay_")]
+    behaviours = {"medium": ["medium"], "medium-replay": replay, "medium-expert": ["medium", "expert"]}
+    return [BEHAVIOURS / f"{name}_{behaviour}.onnx" for behaviour in behaviours[quality]]
 
 
 def _source(policy: Policy | None, size: int, seed: int) -> ActionSource:

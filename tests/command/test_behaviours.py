@@ -14,7 +14,7 @@ from dara_ros.behaviours import (
     replay,
     train_behaviours,
 )
-from dara_ros.courses import WalkingCourse
+from dara_ros.courses import MujocoCourse, WalkingCourse
 from dara_ros.policies.runtime import Policy
 
 TINY = SacConfig(steps=512, snapshot_interval=256, hidden=16, batch_size=32, random_steps=64)
@@ -50,3 +50,24 @@ def test_training_writes_policies_that_changed_and_their_scores(
         assert [int(row["steps"]) for row in csv.DictReader(file)] == [256, 512]
     assert stages[0] == ("training", 256, 512)
     assert stages[-1] == ("judging snapshots", 2, 2)
+
+
+def test_mujocos_tasks_are_trained_on_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mujoco")
+    monkeypatch.setattr(behaviours, "SELECTION_EPISODES", 2)
+    snapshots = train_behaviours(MujocoCourse("hopper_shifted"), 0, tmp_path, TINY, lambda *stage: None)
+    assert [snapshot.falls for snapshot in snapshots] == [2, 2]
+    policy = Policy.load(tmp_path / "expert.onnx")
+    assert (policy.metadata.robot, policy.metadata.algorithm[:19]) == ("none", "sac, hopper_shifted")
+    assert policy(np.zeros(11, np.float32)).shape == (3,)
+
+
+def test_speed_beyond_what_is_safe_is_worth_nothing_to_the_learner() -> None:
+    pytest.importorskip("mujoco")
+    slow, fast = (MujocoCourse("hopper_plain", speed).environment() for speed in (0.0, 1e3))
+    slow.reset(seed=0)
+    fast.reset(seed=0)
+    for _ in range(10):
+        _, less, _, _, info = slow.step(np.ones(3, np.float32))
+        _, reward, _, _, _ = fast.step(np.ones(3, np.float32))
+        assert float(less) == pytest.approx(float(reward) - max(info["x_velocity"], 0.0))

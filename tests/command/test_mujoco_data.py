@@ -124,6 +124,7 @@ def test_a_tenth_is_the_beginning_up_to_an_episodes_end(random: Path) -> None:
         (("hopper", "plain", "good", 10), "good: no such quality; known qualities: random, medium,"),
         (("hopper", "upside-down", "random", 10), "upside-down: no such shift; known shifts: plain, shifted"),
         (("ant", "plain", "random", 10), "known mujoco: hopper_plain"),
+        (("hopper", "plain", "Medium", 10), "Medium: no such quality"),
         (("hopper", "plain", "random", 0), "cannot collect 0 transitions"),
     ],
 )

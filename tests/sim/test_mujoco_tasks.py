@@ -1,5 +1,6 @@
 """MuJoCo's tasks: their masses are what the YAML says, the shift is felt, and a seed says everything."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,11 @@ def test_an_unknown_body_or_task_names_the_known_ones() -> None:
         make_environment(task)
     with pytest.raises(UserError, match="known mujoco: hopper_plain, hopper_shifted, walker2d_plain"):
         load_task("ant_plain")
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("gymnasium.envs.mujoco")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    with pytest.raises(UserError, match=r"MuJoCo is missing; run: pip install 'dara_ros\[mujoco\]'"):
+        make_environment(load_task("hopper_plain"))
