@@ -40,7 +40,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "mabe": {**MODEL, "model_steps": 1200, "value_hidden": SMALL},
     "mopo": {
-        **MODEL, "model_steps": 1000, "real_ratio": 0.5, "uncertainty": "mixture", "uncertainty_penalty": 20.0,
+        **MODEL, "model_steps": 1000, "real_ratio": 0.5, "uncertainty": "mixture",
+        "uncertainty_penalty": 20.0,
     },
 }  # fmt: skip
 STEPS = {"mopo": 3000, "bear": 1000, "cql": 500, "mabe": 500}
