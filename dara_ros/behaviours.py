@@ -185,16 +185,7 @@ def _export_actor(model: Any, course: Course, seed: int, path: Path) -> None:
 
     actor = model.policy.actor
     info = course.info(made_by=f"sac, {course.name}, seed {seed}, {model.num_timesteps} steps")
-    metadata = PolicyMetadata.from_task(
-        info.task,
-        robot=info.robot,
-        control_period=info.control_period,
-        spec_hash=info.spec_hash,
-        task_hash=info.task_hash,
-        algorithm=info.made_by,
-        eta=0.0,
-        data_set_hashes={},
-    )
+    metadata = PolicyMetadata.of_data(info, info.made_by, 0.0, {})
     # Not sampled: that would draw from the learner's random numbers and so change what it learns.
     buffer = model.replay_buffer
     recent = buffer.observations[: buffer.size()].reshape(-1, buffer.obs_shape[0])[-1000:]

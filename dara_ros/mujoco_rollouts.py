@@ -11,6 +11,7 @@ import numpy as np
 
 from .errors import UserError
 from .policies.runtime import Policy
+from .rollouts import Steps
 from .sim.mujoco_tasks import MujocoTask, make_environment
 
 if TYPE_CHECKING:
@@ -25,32 +26,15 @@ ActionSource = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
-    """An episode of T steps, as arrays in the columns of the data set file."""
+class Walk(Steps):
+    """One episode of a task; actions and rewards are float32 too."""
 
-    observations: np.ndarray  # (T, S) float32
-    actions: np.ndarray  # (T, A) float32
-    rewards: np.ndarray  # (T,) float32
-    next_observations: np.ndarray  # (T, S) float32
     fell: bool
     distance: float  # m
 
-    def __len__(self) -> int:
-        return len(self.rewards)
-
     def columns(self, rows: int) -> dict[str, Any]:
-        """The first `rows` rows as arguments of `DataSetWriter.extend`; cut short, they end in a timeout."""
-        terminals, timeouts = np.zeros(rows, bool), np.zeros(rows, bool)
-        fell = self.fell and rows == len(self)
-        terminals[-1], timeouts[-1] = fell, not fell
-        return {
-            "observations": self.observations[:rows],
-            "actions": self.actions[:rows],
-            "rewards": self.rewards[:rows],
-            "next_observations": self.next_observations[:rows],
-            "terminals": terminals,
-            "timeouts": timeouts,
-        }
+        """As `first`."""
+        return self.first(rows, self.fell)
 
 
 def walk(environment: gymnasium.Env[np.ndarray, np.ndarray], source: ActionSource, seed: int) -> Walk:

@@ -52,34 +52,24 @@ class Setup:
 
 
 @dataclass(frozen=True, eq=False)
-class Episode:
-    """One walk of T steps: arrays in the columns of the data set file.
-
-    Attributes:
-        infos: stamp and receive_time (T,) ns of simulated time, requested_command and sent_command (T, A)
-            rad, base_position (T, 3) m and forward (T,) m since the walk began, both after the step.
-        reason: why it fell; empty where it did not.
-    """
+class Steps:
+    """T steps of one episode: arrays in the columns of the data set file."""
 
     observations: np.ndarray  # (T, S) float32
     actions: np.ndarray  # (T, A)
     rewards: np.ndarray  # (T,)
     next_observations: np.ndarray  # (T, S) float32
-    infos: dict[str, np.ndarray]
-    reason: str
 
     def __len__(self) -> int:
         return len(self.rewards)
 
-    @property
-    def distance(self) -> float:
-        """How far it walked along its first heading, m."""
-        return float(self.infos["forward"][-1])
+    def first(self, rows: int, fell: bool) -> dict[str, Any]:
+        """The first `rows` rows as arguments of `DataSetWriter.extend`; cut short, they end in a timeout.
 
-    def columns(self, rows: int) -> dict[str, Any]:
-        """The first `rows` rows as arguments of `DataSetWriter.extend`; cut short, they end in a timeout."""
+        `fell`: how the whole episode ended.
+        """
         terminals, timeouts = np.zeros(rows, bool), np.zeros(rows, bool)
-        fell = bool(self.reason) and rows == len(self)
+        fell = fell and rows == len(self)
         terminals[-1], timeouts[-1] = fell, not fell
         return {
             "observations": self.observations[:rows],
@@ -88,8 +78,31 @@ class Episode:
             "next_observations": self.next_observations[:rows],
             "terminals": terminals,
             "timeouts": timeouts,
-            "infos": {name: values[:rows] for name, values in self.infos.items()},
         }
+
+
+@dataclass(frozen=True, eq=False)
+class Episode(Steps):
+    """One walk of the robot.
+
+    Attributes:
+        infos: stamp and receive_time (T,) ns of simulated time, requested_command and sent_command (T, A)
+            rad, base_position (T, 3) m and forward (T,) m since the walk began, both after the step.
+        reason: why it fell; empty where it did not.
+    """
+
+    infos: dict[str, np.ndarray]
+    reason: str
+
+    @property
+    def distance(self) -> float:
+        """How far it walked along its first heading, m."""
+        return float(self.infos["forward"][-1])
+
+    def columns(self, rows: int) -> dict[str, Any]:
+        """As `first`, with the infos."""
+        infos = {name: values[:rows] for name, values in self.infos.items()}
+        return self.first(rows, bool(self.reason)) | {"infos": infos}
 
 
 def rollouts(setup: Setup, seeds: Iterable[int], workers: int) -> Generator[Episode, None, None]:

@@ -171,6 +171,10 @@ class DataSet:
 
     def statistics(self) -> dict[str, ColumnStatistics]:
         """Mean, std, minimum and maximum of every float column, in one pass of bounded memory."""
+        return self._statistics
+
+    @cached_property
+    def _statistics(self) -> dict[str, ColumnStatistics]:
         return {name: self._column_statistics(name) for name in FLOAT_COLUMNS}
 
     def check(self) -> None:

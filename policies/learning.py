@@ -163,10 +163,10 @@ class Learner(ABC):
         optimiser.step()
         return figures
 
-    def adam(self, parameters: Iterable[Parameters], rate: str = "learning_rate", **options: Any) -> Adam:
+    def adam(self, parameters: Iterable[Parameters], rate: str = "learning_rate") -> Adam:
         """Adam as the papers have it, at each run's learning rate of that name."""
         leaves = [leaf for each in parameters for leaf in each.leaves]
-        return Adam(leaves, [getattr(run.config, rate) for run in self.runs], **options)
+        return Adam(leaves, [getattr(run.config, rate) for run in self.runs])
 
     @torch.no_grad()
     def start_at_the_mean(self, critic: Mlp, discount: float) -> None:
@@ -262,9 +262,9 @@ class Learner(ABC):
 class Adam(torch.optim.Adam):
     """Adam in one kernel over the weights of all runs, each at its own learning rate."""
 
-    def __init__(self, leaves: Sequence[Tensor], rates: Sequence[float], **options: Any) -> None:
+    def __init__(self, leaves: Sequence[Tensor], rates: Sequence[float]) -> None:
         same = len(set(rates)) == 1
-        super().__init__(leaves, lr=rates[0] if same else 1.0, fused=True, **options)
+        super().__init__(leaves, lr=rates[0] if same else 1.0, fused=True)
         self.rates = None if same else torch.tensor(rates)
 
     @torch.no_grad()

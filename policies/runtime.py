@@ -16,13 +16,16 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 
 from .. import __version__
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from .dataset_format import DataSetInfo
 
 POLICY_SCHEMA_VERSION = 1
 # Processors add up in different orders: golden actions, of the order of one, may differ by this and no more.
@@ -106,6 +109,26 @@ class PolicyMetadata:
     def action_size(self) -> int:
         """A, the width of an action."""
         return len(self.action_low)
+
+    @classmethod
+    def of_data(
+        cls, info: DataSetInfo, algorithm: str, eta: float, data_set_hashes: Mapping[str, str]
+    ) -> PolicyMetadata:
+        """Of a policy for the robot and the task that a data set's header describes.
+
+        Raises:
+            UserError: as `from_task`.
+        """
+        return cls.from_task(
+            info.task,
+            robot=info.robot,
+            control_period=info.control_period,
+            spec_hash=info.spec_hash,
+            task_hash=info.task_hash,
+            algorithm=algorithm,
+            eta=eta,
+            data_set_hashes=data_set_hashes,
+        )
 
     @classmethod
     def from_task(

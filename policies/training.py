@@ -145,8 +145,16 @@ def train_many(
             _Job(config, data_set(config.source), data_set(config.target), _open_checkpoint(config))
             for config in configs
         ]
+        if len({job.checkpoint["learner"]["steps"] if job.checkpoint else 0 for job in jobs}) > 1:
+            raise UserError("the runs stopped at different steps: resume them one by one")
         for job in jobs:
-            _begin(job, progress)
+            check_compatible(job.source, job.target)
+        with _timed(jobs, "check"):
+            for done, data in enumerate(files.values()):
+                progress("check", done, len(files), {})
+                data.check()
+        for job in jobs:
+            _begin(job)
         for job in jobs:
             job.out.mkdir(parents=True, exist_ok=True)
             write_text(job.out / "config.yaml", job.config.to_yaml())
@@ -192,25 +200,18 @@ def _open_checkpoint(config: TrainConfig) -> dict[str, Any] | None:
     return None
 
 
-def _begin(job: _Job, progress: Progress) -> None:
-    """Refuse data that cannot be trained on; the run's first figures."""
+def _begin(job: _Job) -> None:
+    """Refuse other data than the checkpoint's; the run's first figures."""
     config = job.config
     job.figures |= {"seed": config.seed, "eta": config.eta, "algorithm": config.algorithm}
-    job.figures |= {"penalty": config.penalty, "seconds": {}, "versions": _versions()}
-    with _timed([job], "check"):
-        check_compatible(job.source, job.target)
-        hashes = {}
-        for done, (name, data) in enumerate(job.data_sets.items()):
-            progress("check", done, len(job.data_sets), {})
-            data.check()
-            hashes[name] = data.sha256
-            if job.checkpoint and job.checkpoint["hashes"][name] != hashes[name]:
-                raise UserError(
-                    f"{data.name} is not the {name} file of the run in {job.out}: "
-                    "give the same, or another --out"
-                )
+    job.figures |= {"penalty": config.penalty, "versions": _versions()}
+    for name, data in job.data_sets.items():
+        if job.checkpoint and job.checkpoint["hashes"][name] != data.sha256:
+            raise UserError(
+                f"{data.name} is not the {name} file of the run in {job.out}: give the same, or another --out"
+            )
     job.figures["data_sets"] = {
-        name: {"path": data.name, "rows": len(data), "sha256": hashes[name], "world": data.info.world}
+        name: {"path": data.name, "rows": len(data), "sha256": data.sha256, "world": data.info.world}
         for name, data in job.data_sets.items()
     }
 
@@ -313,8 +314,6 @@ def _learn(jobs: Sequence[_Job], progress: Progress, should_stop: Callable[[], b
         mean, std, reward = _statistics(job, fraction)
         runs.append(Run(mean, std, job.config.settings, job.config.seed, reward))
     learner = algorithms()[config.algorithm](jobs[0].source.action_size, runs, config.device)
-    if len({job.checkpoint["learner"]["steps"] if job.checkpoint else 0 for job in jobs}) > 1:
-        raise UserError("the runs stopped at different steps: resume them one by one")
     for number, job in enumerate(jobs):
         if job.checkpoint:
             learner.load_state_dict(job.checkpoint["learner"], number)
@@ -453,17 +452,9 @@ def _statistics(job: _Job, target_fraction: float) -> tuple[np.ndarray, np.ndarr
 
 
 def _export(job: _Job, learner: Learner, run: int) -> None:
-    info, config = job.target.info, job.config
-    metadata = PolicyMetadata.from_task(
-        info.task,
-        robot=info.robot,
-        control_period=info.control_period,
-        spec_hash=info.spec_hash,
-        task_hash=info.task_hash,
-        algorithm=config.algorithm,
-        eta=config.eta,
-        data_set_hashes={name: data.sha256 for name, data in job.data_sets.items()},
-    )
+    config = job.config
+    hashes = {name: data.sha256 for name, data in job.data_sets.items()}
+    metadata = PolicyMetadata.of_data(job.target.info, config.algorithm, config.eta, hashes)
     sampler = job.sampler(0.5 if config.tune else config.mix)
     rows = sampler.batches()
     blocks = -(-EXPORT_OBSERVATIONS // sampler.batch_size)
@@ -494,7 +485,7 @@ def _timed(jobs: Sequence[_Job], stage: str) -> Iterator[None]:
         yield
     finally:
         for job in jobs:
-            job.figures["seconds"][stage] = time.perf_counter() - start
+            job.figures.setdefault("seconds", {})[stage] = time.perf_counter() - start
 
 
 def _versions() -> dict[str, str]:

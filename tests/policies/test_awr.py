@@ -43,11 +43,6 @@ SMALL = AWRConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def test_losses_by_hand() -> None:
     # relu(2 s + 1) / 2 + 1/4 is 0.75 and 1.75 in the states 0 and 1
     layers: list[Layer] = [

@@ -34,11 +34,6 @@ SMALL = BCQConfig(
 STATES, ACTIONS = 7, 3
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def learner(config: BCQConfig = SMALL, states: int = STATES, actions: int = ACTIONS, seed: int = 3) -> BCQ:
     return BCQ(actions, [run_of(config, states, seed)])
 

@@ -47,11 +47,6 @@ SMALL = BEARConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 CRITICS = affine_critics(([1.0, 2.0], 0.0), ([0.0, -1.0], 1.0))  # Q_1 = s + 2 a, Q_2 = 1 - a
 ACTOR = affine_network([[0.0, 0.0]], [0.0, 0.0])  # mean 0, log std -1.5, the middle of -5 to 2: std 0.223130
 

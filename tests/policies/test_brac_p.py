@@ -49,11 +49,6 @@ NARROW = affine_network([[0.0, 0.0]], [0.0, 0.0])
 WIDE = affine_network([[0.0, 0.0]], [0.1, 10.0])
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def test_clone_loss_by_hand() -> None:
     # b is WIDE. Noise 0.4: u = 0.5, tanh u = 0.462117; log b = -0.08 - 0.918939 - log(1 - 0.213552)
     # = -0.758710. Data a = 0: u = 0, log b = -0.005 - 0.918939 = -0.923939.

@@ -54,11 +54,6 @@ class Walk:
         return starts, np.minimum(starts + 50, len(self))
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def drifting() -> tuple[DomainClassifiers, Walk, Walk]:
     torch.set_num_threads(1)

@@ -61,11 +61,6 @@ ACTOR: list[Layer] = [(torch.zeros(1, 1), torch.zeros(1, 1)), (torch.zeros(1, 2)
 LOG_PI = 1.5 - 0.918939
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def no_noise(rows: int) -> Noise:
     """The policy's actions are its means; K = 1, and the uniform action is 0.5."""
     none = torch.zeros(rows, 1)

@@ -27,11 +27,6 @@ class WeakWalk(Walk):
         self.next_observations[:, 1] -= ((1.0 - share) * self.actions[:, 1]).astype(np.float32)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def weak() -> tuple[DynamicsGap, Walk, Walk]:
     torch.set_num_threads(1)

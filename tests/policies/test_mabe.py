@@ -45,11 +45,6 @@ from dara_ros.policies.sac import Rows
 SMALL = MABEConfig(**TINY, value_hidden=(16, 12), uncertainty_penalty=0.5)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def test_prior_losses_by_hand() -> None:
     config = MABEConfig(discount=0.5, prior_from="target", max_weight=2.0)
     value, prior = single([2.0], inputs=1), single([0.0, 0.0], inputs=1)

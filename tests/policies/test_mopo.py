@@ -35,11 +35,6 @@ from dara_ros.policies.training import train
 SMALL = MOPOConfig(**TINY)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.mark.parametrize(("model_from", "uncertainty"), [("union", "sigma"), ("target", "mixture")])
 def test_learning_curve_equals_the_textbook(model_from: str, uncertainty: str) -> None:
     ours = learners(MOPO, replace(SMALL, model_from=model_from, uncertainty=uncertainty), 3)

@@ -58,9 +58,7 @@ class TextbookBCQ:
         config = self.config
         noise = noise or self.draw_noise(len(batch.rewards))
 
-        reconstruction, mean, std = self.vae(batch.states, batch.actions, noise.posterior)
-        error = functional.mse_loss(reconstruction, batch.actions)
-        kl = -0.5 * (1 + torch.log(std.pow(2)) - mean.pow(2) - std.pow(2)).mean()
+        error, kl = self.vae.loss(batch, noise.posterior)
         self.vae_optimiser.zero_grad()
         (error + config.kl_weight * kl).backward()
         self.vae_optimiser.step()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal, TanhTransform, TransformedDistribution
+from torch.nn import functional
 
+from dara_ros.policies.learning import TensorBatch
 from dara_ros.policies.vae import LOG_STD_RANGE
 
 
@@ -45,6 +47,12 @@ class Vae(nn.Module):
         mean, log_std = self.encoder(torch.cat([state, action], 1)).chunk(2, dim=1)
         std = log_std.clamp(*LOG_STD_RANGE).exp()
         return self.decode(state, mean + std * noise), mean, std
+
+    def loss(self, batch: TensorBatch, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction error and KL divergence."""
+        reconstruction, mean, std = self(batch.states, batch.actions, noise)
+        error = functional.mse_loss(reconstruction, batch.actions)
+        return error, -0.5 * (1 + torch.log(std.pow(2)) - mean.pow(2) - std.pow(2)).mean()
 
     def decode(self, state: Tensor, latent: Tensor) -> Tensor:
         return torch.tanh(self.decode_raw(state, latent))
