@@ -220,6 +220,18 @@ def test_g_learns_first_and_is_then_as_it_is() -> None:
     assert not torch.equal(between["critic_target"], after["critic_target"])
 
 
+def test_a_new_phase_keeps_the_weights_and_nothing_else() -> None:
+    agent = learner(FIRST)
+    for step in range(17):
+        agent.update(random_batch(20, STATES, ACTIONS, seed=step))
+    before = agent.state_dict()
+    agent.begin_phase()
+    after = agent.state_dict()
+    assert all(before["optimisers"][:2]) and not any(after["optimisers"])
+    assert all(torch.equal(weights, after["networks"][name]) for name, weights in before["networks"].items())
+    assert agent.warming_up and agent.steps == 17
+
+
 def test_the_tables_hold_what_g_offers(files: tuple[Path, Path]) -> None:
     with DataSet(files[0]) as source, DataSet(files[1]) as target:
         union = UnionSampler(source, target, None, 0.0, None, 20, 0)
