@@ -179,7 +179,8 @@ def train(
     ] = None,
     eta: Annotated[float | None, typer.Option(help="Weight of delta r; 0: no augmentation. [0.1]")] = None,
     mix: Annotated[
-        float | None, typer.Option(help="Fraction of target rows in a batch. [proportional to the files]")
+        float | None,
+        typer.Option(help="Fraction of target rows in a batch. [bcq 0.5, others as the files are]"),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps. [100000]")] = None,
     tune: Annotated[
@@ -192,8 +193,11 @@ def train(
     threads: Annotated[int | None, typer.Option(help="Threads of torch. [1]")] = None,
     device: Annotated[str | None, typer.Option(help="Where the algorithm trains: cpu or cuda. [cpu]")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Settings as a run's config.yaml; flags win over it.")
+        Path | None, typer.Option(help="All settings, as a run's config.yaml; flags win over it.")
     ] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="The papers' settings, not those that did best here.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -212,7 +216,8 @@ def train(
         "source": source, "target": target, "out": out, "algorithm": algorithm, "eta": eta, "mix": mix,
         "steps": steps, "tune": tune, "seed": seed, "threads": threads, "device": device,
     }  # fmt: skip
-    settings = _train_config(config, {k: v for k, v in given.items() if v is not None} | {"resume": resume})
+    asked = {name: _plain_paths(value) for name, value in given.items() if value is not None}
+    settings = _train_config(config, asked | {"resume": resume}, paper)
     with stop_on_interrupt() as interrupted, progress_bars() as report:
         result = train_policy(settings, lambda stage, done, n, _: report(stage, done, n), interrupted)
     if result.policy is not None:
@@ -304,26 +309,31 @@ def train_behaviours(
     emit(snapshots, as_json, "\n".join([*lines, f"{out}/medium.onnx, {out}/expert.onnx"]))
 
 
-def _train_config(file: Path | None, given: dict[str, Any]) -> Any:
-    """Settings from a file and, over them, from flags.
+def _train_config(file: Path | None, asked: dict[str, Any], paper: bool) -> Any:
+    """Settings from a file, or recommended ones, and over them those of flags.
 
     Raises:
         UserError: the file is wrong, a setting is missing or makes no sense.
     """
     import yaml
 
+    from .policies.recommended import recommended
     from .policies.train_config import TrainConfig, read_config
 
-    settings = {} if file is None else yaml.safe_load(read_config(file).to_yaml())
-    settings |= {name: _plain_paths(value) for name, value in given.items()}
+    if file is not None and paper:
+        raise UserError("--config says everything already: give either it or --paper")
+    settings = {} if paper else recommended(asked)
+    if file is not None:
+        settings = yaml.safe_load(read_config(file).to_yaml())
+    settings |= asked
     for name in ("source", "target", "out"):
         if name not in settings:
             raise UserError(f"--{name} is missing; see `dara train --help`")
-    return TrainConfig.from_yaml(yaml.safe_dump(settings), str(file or "flags"))
+    return TrainConfig.from_mapping(settings, str(file or "flags"))
 
 
 def _plain_paths(value: Any) -> Any:
-    """Paths as strings, so that YAML holds them."""
+    """Paths as strings, as YAML would hold them."""
     if isinstance(value, list):
         return [str(path) for path in value]
     return str(value) if isinstance(value, Path) else value

@@ -22,6 +22,7 @@ from .bench import machine
 from .collection import EXPLORATION_NOISE, collect
 from .dry_run import DryRun, DryRunResult, make_gif, open_dry_run
 from .interrupts import stop_on_interrupt
+from .policies.recommended import RECOMMENDED
 from .processes import Processes, free_domain_id
 from .progress import Report, progress_bars
 from .report import write_demo_report
@@ -38,24 +39,21 @@ VERSIONED = ("torch", "pybullet", "numpy", "h5py", "onnxruntime", "ros-jazzy-rcl
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything; smaller networks than the paper's, for the time that a demo has."""
+    """How much of everything."""
 
     source_rows: int = 30_000
     target_episodes: int = 17
     target_noise: float = 0.2  # standard deviation on the behaviour's actions
     steps: int = 6_000  # gradient steps of each training
     classifier_steps: int = 1_000  # at most
-    hidden: int = 128  # units in both layers of critics and perturbation net
-    vae_hidden: int = 256  # units in both layers of the VAE's two nets
-    latent_samples: int = 100
+    vae_steps: int = 3_000  # before them
     test_episodes: int = 6
 
 
 FULL = Sizes()
 FAST = Sizes(
-    source_rows=3_000, target_episodes=3, steps=300, classifier_steps=150, hidden=64, vae_hidden=64,
-    latent_samples=20, test_episodes=2,
-)  # fmt: skip
+    source_rows=3_000, target_episodes=3, steps=300, classifier_steps=150, vae_steps=150, test_episodes=2
+)
 
 
 @dataclass(frozen=True)
@@ -257,15 +255,11 @@ def _make_room(out: Path) -> Path | None:
 
 def _settings(sizes: Sizes) -> dict[str, Any]:
     """Settings of both trainings beside their parameters."""
-    return {
+    ours = RECOMMENDED["bcq"]
+    return ours | {
         "log_interval": max(1, sizes.steps // 60),
         "classifiers": {"max_steps": sizes.classifier_steps},
-        "settings": {
-            "critic_hidden": [sizes.hidden] * 2,
-            "perturbation_hidden": [sizes.hidden] * 2,
-            "vae_hidden": [sizes.vae_hidden] * 2,
-            "latent_samples": sizes.latent_samples,
-        },
+        "settings": ours["settings"] | {"vae_steps": sizes.vae_steps},
     }
 
 

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -43,12 +42,13 @@ PARAMETERS = (
     Parameter("out", "", "directory for policy.onnx, figures.json, checkpoints and TensorBoard scalars"),
     Parameter("algorithm", "bcq", "awr, bc, bcq, bear, brac-p, cql, mabe or mopo"),
     Parameter("eta", 0.1, "weight of delta_r in the source's rewards; 0: no augmentation", 0.0, 1e3),
-    Parameter("mix", -1.0, "fraction of target rows in a batch; -1: as the file sizes are", -1.0, 1.0),
+    Parameter("mix", -1.0, "fraction of target rows in a batch; -1: as `settings` has it", -1.0, 1.0),
     Parameter("steps", 100_000, "gradient steps", 1, 10**9),
     Parameter("tune", 0, "so many more steps on the source come first, the rest on the target", 0, 10**9),
     Parameter("seed", 0, "seed of everything random", 0, 2**31 - 1),
     Parameter("threads", 1, "torch threads", 1, 1024),
     Parameter("resume", False, "go on from the checkpoint in `out`"),
+    Parameter("paper", False, "the papers' settings, not those that did best here; without `settings`"),
     Parameter("settings", "", "YAML file with further settings, like a config.yaml; parameters win over it"),
 )
 
@@ -113,6 +113,7 @@ class OfflineNode(Node):
         Raises:
             UserError: a parameter is missing or makes no sense.
         """
+        from .policies.recommended import recommended
         from .policies.train_config import TrainConfig
 
         values = {parameter.name: self.get_parameter(parameter.name).value for parameter in PARAMETERS}
@@ -121,10 +122,11 @@ class OfflineNode(Node):
                 raise UserError(f"parameter {name} is empty; set it, then start again")
         for name in ("source", "target"):
             values[name] = values[name].split(os.pathsep)
-        settings = values.pop("settings")
-        values["mix"] = None if values["mix"] < 0 else values["mix"]
-        merged = yaml.safe_dump(_read_settings(settings) | values)
-        return TrainConfig.from_yaml(merged, settings or "parameters")
+        settings, paper = values.pop("settings"), values.pop("paper")
+        if values["mix"] < 0:
+            del values["mix"]
+        below = _read_settings(settings) if settings or paper else recommended(values)
+        return TrainConfig.from_mapping(below | values, settings or "parameters")
 
     # -- topics ----------------------------------------------------------------------------------------
 

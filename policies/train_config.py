@@ -16,16 +16,17 @@ from .algorithms import algorithms
 from .classifiers import ClassifierConfig
 from .dara import DEFAULT_CLIP, DEFAULT_ETA, ESTIMATORS, PENALTIES, check_eta
 from .dynamics_gap import GapConfig
+from .recommended import DEFAULT_ALGORITHM
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run."""
+    """One training run; the defaults are the papers', and `recommended` has ours."""
 
     source: str | tuple[str, ...]  # files and folders of the source domain (the simulator)
     target: str | tuple[str, ...]  # files and folders of the target domain (the robot)
     out: str  # directory for all that the run writes
-    algorithm: str = "bcq"  # one of algorithms.algorithms()
+    algorithm: str = DEFAULT_ALGORITHM  # one of algorithms.algorithms()
     eta: float = DEFAULT_ETA  # weight of delta_r in the source's rewards; 0: no augmentation, no classifiers
     mix: float | None = None  # fraction of target rows in a batch; None: proportional to the file sizes
     estimator: str = "classifiers"  # of delta_r: the paper's classifiers, or dynamics: see dynamics_gap
@@ -92,7 +93,12 @@ class TrainConfig:
         Raises:
             UserError: not YAML, an unknown or missing setting, or a value that makes no sense.
         """
-        return _from_mapping(cls, parse_yaml(text, name), name)
+        return cls.from_mapping(parse_yaml(text, name), name)
+
+    @classmethod
+    def from_mapping(cls, values: Any, name: str) -> TrainConfig:
+        """Settings as YAML holds them; raises as `from_yaml` does."""
+        return _from_mapping(cls, values, name)
 
 
 NESTED = {"classifiers": ClassifierConfig, "gap": GapConfig}
@@ -118,7 +124,8 @@ def _from_mapping(kind: type, values: Any, name: str) -> Any:
         if kind is TrainConfig and key in NESTED:
             value = _from_mapping(NESTED[key], value, f"{name}: {key}")
         elif kind is TrainConfig and key == "settings" and value is not None:
-            value = _from_mapping(_settings_of(values.get("algorithm", "bcq")), value, f"{name}: settings")
+            algorithm = values.get("algorithm", DEFAULT_ALGORITHM)
+            value = _from_mapping(_settings_of(algorithm), value, f"{name}: settings")
         elif isinstance(value, list):
             value = tuple(value)
         _check_type(f"{name}: {key}", value, known[key].default)
@@ -184,6 +191,6 @@ def read_config(path: Path) -> TrainConfig:
         UserError: the file is missing or wrong.
     """
     try:
-        return _from_mapping(TrainConfig, read_yaml(path), str(path))
+        return TrainConfig.from_mapping(read_yaml(path), str(path))
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): give the config.yaml of a run") from error

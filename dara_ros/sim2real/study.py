@@ -23,22 +23,34 @@ TEST_WORLDS = 20_000
 # So far off that a validation shares no collection, no training seed and no world with what it chooses for.
 VALIDATION = 1_000
 
-MIX = 0.5  # fraction of target rows in the batches of the union
-
-#: Condition -> how its training differs from another's.
+# The papers' settings but for the widths of the networks, for the time of some hundred trainings.
+PAPER: dict[str, Any] = {
+    "mix": None,
+    "reward_scale": 1.0,
+    "decay": 1.0,
+    "settings": {
+        "critic_hidden": [128, 128],
+        "perturbation_hidden": [128, 128],
+        "vae_hidden": [256, 256],
+    },
+}
+#: Condition -> how its training differs from the recommended one without augmentation.
 CONDITIONS: dict[str, dict[str, Any]] = {
     "target": {"mix": 1.0},
     "source": {"mix": 0.0},
-    "bc": {"mix": MIX, "algorithm": "bc"},
-    "union": {"mix": MIX},
-    "dara": {"mix": MIX, "penalty": "rows"},
-    "constant": {"mix": MIX, "penalty": "constant"},
-    "centred": {"mix": MIX, "penalty": "centred"},
-    "dara_dynamics": {"mix": MIX, "penalty": "rows", "estimator": "dynamics"},
-    "constant_dynamics": {"mix": MIX, "penalty": "constant", "estimator": "dynamics"},
-    "union_proportional": {},
-    "dara_proportional": {"penalty": "rows"},
-    "constant_proportional": {"penalty": "constant"},
+    "bc": {"algorithm": "bc", "settings": None, "steps": 5_000},  # more of them fit the data's noise
+    "union": {},
+    "dara": {"penalty": "rows"},
+    "constant": {"penalty": "constant"},
+    "centred": {"penalty": "centred"},
+    "dara_dynamics": {"penalty": "rows", "estimator": "dynamics"},
+    "constant_dynamics": {"penalty": "constant", "estimator": "dynamics"},
+    "union_proportional": {"mix": None},
+    "dara_proportional": {"mix": None, "penalty": "rows"},
+    "constant_proportional": {"mix": None, "penalty": "constant"},
+    "union_paper": PAPER,
+    "dara_paper": PAPER | {"penalty": "rows"},
+    "constant_paper": PAPER | {"penalty": "constant"},
 }
 COMPARED = ("target", "source", "bc", "union", "dara", "constant", "dara_dynamics", "constant_dynamics")
 #: Condition -> the one that takes the same from every row, and so knows nothing of a row.
@@ -47,9 +59,13 @@ CONTROLS = {
     "centred": "constant",
     "dara_dynamics": "constant_dynamics",
     "dara_proportional": "constant_proportional",
+    "dara_paper": "constant_paper",
 }
 #: Condition -> the same without augmentation.
-PLAIN = {name: "union_proportional" if "proportional" in name else "union" for name in CONDITIONS}
+PLAIN = {
+    name: next((f"union_{kind}" for kind in ("proportional", "paper") if kind in name), "union")
+    for name in CONDITIONS
+}
 DOSES = {"classifiers": DEFAULT_ETA, "dynamics": 1.0}  # eta by estimator, chosen on the validation
 
 

@@ -7,36 +7,21 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from .. import __version__
 from ..collection import EXPLORATION_NOISE, collect
 from ..evaluation import evaluate
-from ..policies.algorithms.bcq import BCQConfig
+from ..policies.recommended import RECOMMENDED
 from ..policies.train_config import TrainConfig
 from ..policies.training import train
 from ..policies.whole_files import replaced_when_whole
 from ..rollouts import Setup
 from .study import CONDITIONS, ROBOT, SOURCE_WORLD, TEST_WORLDS, VALIDATION, Cell, Row, Study, behaviours
 
-# The same in every trial; chosen without DARA, on the validation's collections and worlds (docs/sim2real.md).
-# Networks are smaller than the paper's, for the time of some hundred trainings.
-BCQ_SETTINGS = BCQConfig(
-    tau=0.02,
-    candidates=10,
-    latent_samples=10,
-    latent_clip=3.0,
-    max_perturbation=0.0,
-    kl_weight=0.05,
-    vae_steps=5_000,
-    critic_hidden=(128, 128),
-    perturbation_hidden=(8,),
-    vae_hidden=(256, 256),
-)
-BC_STEPS = BCQ_SETTINGS.vae_steps  # of behaviour cloning: more of them fit the data's noise
-LEARNING: dict[str, Any] = {"reward_scale": 0.1, "decay": 0.2}
+BASE = RECOMMENDED["bcq"]  # of every training, but for what its condition changes
 
 
 def data_files(study: Study, cell: Cell, folder: Path, workers: int | None = 1) -> tuple[Path, Path]:
@@ -111,20 +96,18 @@ def _train(trial: Row, files: tuple[Path, Path], folder: Path, shared: Path) -> 
 def _config(trial: Row, files: tuple[Path, Path], folder: Path) -> TrainConfig:
     t = trial
     name = f"{Path(t.world).stem}_{t.data_set}_{t.condition}_eta{t.eta:g}_{t.collection_seed}_{t.seed}"
-    cloning = CONDITIONS[t.condition].get("algorithm") == "bc"
-    return TrainConfig(
-        source=str(files[0]),
-        target=str(files[1]),
-        out=str(folder / "runs" / name),
-        eta=t.eta,
-        steps=min(t.steps, BC_STEPS) if cloning else t.steps,
-        seed=t.seed,
-        log_interval=max(1, t.steps // 50),
-        checkpoint_interval=10 * t.steps,
-        settings=None if cloning else BCQ_SETTINGS,
-        **LEARNING,
-        **CONDITIONS[t.condition],
-    )
+    own = BASE | CONDITIONS[t.condition]
+    of_trial = {
+        "source": str(files[0]),
+        "target": str(files[1]),
+        "out": str(folder / "runs" / name),
+        "eta": t.eta,
+        "steps": min(t.steps, own.get("steps", t.steps)),
+        "seed": t.seed,
+        "log_interval": max(1, t.steps // 50),
+        "checkpoint_interval": 10 * t.steps,
+    }
+    return TrainConfig.from_mapping(own | of_trial, t.condition)
 
 
 def judge(trial: Row, policy: Path, validation: bool) -> Row:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,7 @@ import pytest
 
 from dara_ros.command import main
 from dara_ros.errors import UserError
-from dara_ros.policies.classifiers import ClassifierConfig
 from dara_ros.policies.dataset import DataSet
-from dara_ros.policies.train_config import TrainConfig
 from dara_ros.sim2real import trials as trials_module
 from dara_ros.sim2real.page import as_text, write_report
 from dara_ros.sim2real.scores import interquartile_mean, ratio, scores
@@ -158,22 +155,24 @@ def test_scores_compare_with_the_union_and_with_the_control_of_the_same_eta(tmp_
 
 
 def test_a_cell_from_behaviours_to_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = partial(TrainConfig, classifiers=ClassifierConfig(max_steps=5))
-    monkeypatch.setattr(trials_module, "TrainConfig", quick)
-    monkeypatch.setattr(trials_module, "BCQ_SETTINGS", replace(trials_module.BCQ_SETTINGS, vae_steps=5))
-    study = replace(STUDY, conditions=("target", "source", "bc", "union", "dara", "constant"), etas=(0.5,))
+    base = trials_module.BASE
+    quick = {"classifiers": {"max_steps": 5}, "settings": base["settings"] | {"vae_steps": 5}}
+    monkeypatch.setattr(trials_module, "BASE", base | quick)
+    conditions = ("target", "source", "bc", "union", "dara", "constant", "dara_paper")
+    study = replace(STUDY, conditions=conditions, etas=(0.5,))
     cell = Cell("medium-expert", "low_battery", collection_seed=1, seed=2)
     told: list[Row] = []
     rows = run_cell(study, cell, study.trials_of(cell), tmp_path, told.append)
     assert rows == told and [row.trial for row in rows] == study.trials_of(cell)
     assert all(row.version and np.isfinite(row.distance_m) for row in rows)
     figures = {
-        path.parent.name.split("_")[3]: json.loads(path.read_text())
+        path.parent.name.split("medium-expert_")[1].split("_eta")[0]: json.loads(path.read_text())
         for path in (tmp_path / "runs").glob("*/figures.json")
     }
     fractions = {name: figures[name]["target_fraction"] for name in ("target", "source", "union", "dara")}
     assert fractions == {"target": 1.0, "source": 0.0, "union": 0.5, "dara": 0.5}
     assert figures["bc"]["algorithm"] == "bc"
+    assert figures["dara_paper"]["target_fraction"] == pytest.approx(330 / 730)
     assert (figures["dara"]["penalty"], figures["constant"]["penalty"]) == ("rows", "constant")
     assert figures["dara"]["delta_r"] == figures["constant"]["delta_r"]  # the same classifiers
     again = run_cell(study, cell, study.trials_of(cell)[:1], tmp_path)

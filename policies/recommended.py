@@ -1,0 +1,38 @@
+"""What `dara train` takes where nothing else is said; `--paper` leaves the papers' settings as they are.
+
+The settings of BCQ were chosen without DARA, on collections and worlds of their own, and are what the A1's
+comparison runs with (docs/sim2real.md). The other algorithms have their papers' settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+DEFAULT_ALGORITHM = "bcq"
+#: Algorithm -> settings as in a config.yaml.
+RECOMMENDED: dict[str, dict[str, Any]] = {
+    "bcq": {
+        "mix": 0.5,  # of shares as the file sizes are, the source's values mislead the critics
+        "reward_scale": 0.1,
+        "decay": 0.2,
+        "settings": {
+            "tau": 0.02,
+            "latent_samples": 10,
+            "latent_clip": 3.0,  # at the paper's 0.5 Q has nothing to choose from
+            "max_perturbation": 0.0,  # it would follow a gradient that a robot's few rows do not give
+            "kl_weight": 0.05,
+            "vae_steps": 5_000,  # longer, G learns the data's noise by heart
+            "critic_hidden": [128, 128],
+            "perturbation_hidden": [8],
+            "vae_hidden": [256, 256],
+        },
+    }
+}
+
+
+def recommended(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings for what `given`, the settings that somebody asked for, leaves open."""
+    ours = RECOMMENDED.get(given.get("algorithm", DEFAULT_ALGORITHM), {})
+    mixes = not given.get("tune")  # tuning draws no batch from both files
+    return {name: value for name, value in ours.items() if name not in given and (mixes or name != "mix")}
