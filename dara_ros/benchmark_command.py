@@ -136,6 +136,7 @@ def delta_r(
 
     environment_class()
     from dataclasses import replace
+    from itertools import count
 
     from .sim2real.study import WORLDS, Cell, Study, write_table
     from .sim2real.trials import data_files
@@ -154,7 +155,7 @@ def delta_r(
         steps=1,
         episodes=1,
     )
-    told = []
+    told, done = [], count(1)
     total = len(study.worlds) * len(study.data_sets) * 2 * seeds
     with progress_bars() as report:
         report("delta r", 0, total)
@@ -165,8 +166,7 @@ def delta_r(
                 def files(seed: int, cell: Cell = cell) -> tuple[Path, Path]:
                     return data_files(study, replace(cell, collection_seed=seed), out, workers)
 
-                told += judge(truth, files, where, name, seeds)
-                report("delta r", len([t for t in told if t.estimator != "jerk"]), total)
+                told += judge(truth, files, where, name, seeds, lambda: report("delta r", next(done), total))
     if csv is not None:
         write_table(csv, told)
     emit(told, as_json, as_text(told))

@@ -59,7 +59,8 @@ class Told:
     """One estimator's delta r beside the truth.
 
     Attributes:
-        seed: of the estimator; both collections of data are seed 0's and 1's.
+        estimator: its name; an ensemble is the mean of all seeds' delta r.
+        seed: of the estimator, and of the collection that it learned from.
         rank_correlation: Spearman's, with the truth.
         agreement: Spearman's, with the same estimator of seed 0.
         mean: of delta r over the rows.
@@ -141,7 +142,7 @@ def judge(
     torch.set_num_threads(1)
     told = [_told(world, data_set, "jerk", 0, truth, truth.jerk, truth.jerk)]
     for name in ESTIMATORS:
-        first: np.ndarray | None = None
+        every: list[np.ndarray] = []
         for seed in range(seeds):
             with DataSet(files(seed)[0]) as source, DataSet(files(seed)[1]) as target:
                 estimator = (
@@ -150,10 +151,12 @@ def judge(
                     else train_classifiers(source, target, ClassifierConfig(), seed)
                 )
             assert estimator is not None  # nobody stops them
-            delta = np.clip(estimator.raw_delta_r(truth.rows), -DEFAULT_CLIP, DEFAULT_CLIP)
-            first = delta if first is None else first
-            told.append(_told(world, data_set, name, seed, truth, delta, first))
+            every.append(np.clip(estimator.raw_delta_r(truth.rows), -DEFAULT_CLIP, DEFAULT_CLIP))
+            told.append(_told(world, data_set, name, seed, truth, every[-1], every[0]))
             progress()
+        if seeds > 1:
+            mean = np.mean(every, axis=0)
+            told.append(_told(world, data_set, f"{name}_ensemble", 0, truth, mean, every[0]))
     return told
 
 

@@ -41,8 +41,12 @@ def test_the_command_from_behaviours_to_a_table(
     assert main([*words.split(), *sizes.split(), "--out", str(tmp_path), "--csv", str(csv)]) == 0
     rows = json.loads(capfd.readouterr().out)
     assert [(row["estimator"], row["seed"]) for row in rows] == [
-        ("jerk", 0), ("classifiers", 0), ("classifiers", 1), ("dynamics", 0), ("dynamics", 1),
+        ("jerk", 0),
+        ("classifiers", 0), ("classifiers", 1), ("classifiers_ensemble", 0),
+        ("dynamics", 0), ("dynamics", 1), ("dynamics_ensemble", 0),
     ]  # fmt: skip
+    members = [row["mean"] for row in rows[1:3]]
+    assert rows[3]["mean"] == pytest.approx(np.mean(members), abs=1e-4)
     assert all(-1.0 <= row["rank_correlation"] <= 1.0 for row in rows)
-    assert rows[1]["agreement"] == rows[3]["agreement"] == pytest.approx(1.0)
-    assert len(csv.read_text().splitlines()) == 6
+    assert rows[1]["agreement"] == rows[4]["agreement"] == pytest.approx(1.0)
+    assert len(csv.read_text().splitlines()) == 8
