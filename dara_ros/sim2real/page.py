@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,12 +21,8 @@ COLOURS = {
     "dara": "#d1662c",
     "constant": "#e0b04c",
     "centred": "#5b9a68",
-    "dara_dynamics": "#b3261e",
-    "constant_dynamics": "#c9a227",
-    "union_proportional": "#9db8dd",
-    "dara_proportional": "#e8b08f",
-    "constant_proportional": "#efd9a0",
 }
+MARKERS = {"": "o", "dynamics": "D", "proportional": "s", "paper": "^"}  # of condition_marker
 HEAD = ("condition", "eta", "trials", "distance, m", "return", "falls", "over union", "over constant")
 NOTE = """
 Interquartile means over trials (a training seed on one of the collections) with 95 % bootstrap intervals.
@@ -72,6 +69,7 @@ def plot(scores: Sequence[Score]) -> Figure:
         panel.spines[["top", "right"]].set_visible(False)
         names = _data_sets(scores, world)
         panel.set_xticks(range(len(names)), [name.replace("-", "-\n") for name in names])
+        panel.set_xlim(-0.5, len(names) - 0.5)
         for score in (score for score in scores if score.world == world):
             beside = 0.8 * ((shown.index(score.condition) + 0.5) / len(shown) - 0.5)
             d = score.distance_m
@@ -79,14 +77,18 @@ def plot(scores: Sequence[Score]) -> Figure:
                 names.index(score.data_set) + beside,
                 d.value,
                 None if d.low is None or d.high is None else [[d.value - d.low], [d.high - d.value]],
-                fmt="o",
+                **_look(score.condition),
                 capsize=2,
-                color=COLOURS[score.condition],
             )
     panels[0].set_ylabel("distance, m")
-    marks = [panels[0].plot([], [], "o", color=COLOURS[name], label=name)[0] for name in shown]
+    marks = [panels[0].plot([], [], **_look(name), label=name)[0] for name in shown]
     figure.legend(handles=marks, loc="outside lower center", ncols=4, frameon=False)
     return figure
+
+
+def _look(condition: str) -> dict[str, Any]:
+    base, _, variant = condition.partition("_")
+    return {"color": COLOURS[base], "marker": MARKERS[variant], "linestyle": "none"}
 
 
 def _data_sets(scores: Sequence[Score], world: str) -> list[str]:
