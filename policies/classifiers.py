@@ -26,6 +26,7 @@ from torch.nn import functional
 from ..errors import UserError
 from .calibration import Reliability, area_under_curve, cross_entropy, fit_temperature, reliability
 from .dataset import Batch
+from .settings import Settings
 
 MINIMUM_STD = 1e-3  # a column that (nearly) never moves is not blown up
 
@@ -43,7 +44,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(Settings):
     """How the classifiers are trained."""
 
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
@@ -57,12 +58,13 @@ class ClassifierConfig:
     evaluate_every: int = 50  # steps between two looks at the held-out rows
     patience: int = 8  # looks without a better cross-entropy before training stops
 
+    name = "classifiers"
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 < self.holdout < 1.0:
-            raise UserError(f"classifiers.holdout is {self.holdout}: give a fraction between 0 and 1")
-        for name in ("batch_size", "max_steps", "holdout_rows", "evaluate_every", "patience"):
-            if getattr(self, name) < 1:
-                raise UserError(f"classifiers.{name} is {getattr(self, name)}: give at least 1")
+            self.refuse("holdout", "give a fraction between 0 and 1")
+        self.check_at_least(1, "max_steps", "holdout_rows", "evaluate_every", "patience")
 
 
 @dataclass(frozen=True)

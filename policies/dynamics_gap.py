@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .classifiers import MINIMUM_STD, Rows
 from .dataset import Batch
+from .settings import Settings
 
 BOUND = 5.0  # normalised inputs and steps are clipped to +-this: a fall shall not bend a regression
 FEATURE_BOUND = 6.0
@@ -36,7 +37,7 @@ LEAST_VARIANCE = 0.01  # of a normalised step: columns that follow from (s, a) e
 
 
 @dataclass(frozen=True)
-class GapConfig:
+class GapConfig(Settings):
     """How the source's dynamics are fitted."""
 
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
@@ -48,12 +49,13 @@ class GapConfig:
     holdout: float = 0.1  # fraction of the source's episodes that tell the variance
     holdout_rows: int = 10_000  # at most
 
+    name = "gap"
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 < self.holdout < 1.0:
-            raise UserError(f"gap.holdout is {self.holdout}: give a fraction between 0 and 1")
-        for name in ("batch_size", "steps", "holdout_rows"):
-            if getattr(self, name) < 1:
-                raise UserError(f"gap.{name} is {getattr(self, name)}: give at least 1")
+            self.refuse("holdout", "give a fraction between 0 and 1")
+        self.check_at_least(1, "steps", "holdout_rows")
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
 from .actors import MeanPolicy
 from .dynamics import (
     DOMAINS,
@@ -33,10 +32,11 @@ from .dynamics import (
 from .learning import Figures, Learner, Run, TensorBatch
 from .networks import Layer, Mlp
 from .sac import Rows
+from .settings import Settings
 
 
 @dataclass(frozen=True)
-class ModelBasedConfig:
+class ModelBasedConfig(Settings):
     """Hyper-parameters of the model, its rollouts and the actor-critic; MOPO's where not said otherwise."""
 
     discount: float = 0.99  # gamma
@@ -56,21 +56,11 @@ class ModelBasedConfig:
     uncertainty: str = "sigma"  # MOPO's: what members take for noise; or mixture: how they disagree, too
     real_ratio: float = 0.05  # fraction of real rows among those the policy learns from
 
-    name: ClassVar[str]
-
     def __post_init__(self) -> None:
-        for name in ("batch_size", "members", "model_steps", "rollout_length"):
-            if getattr(self, name) < 1:
-                self.refuse(name, "give a whole number of at least 1")
-        for name in ("actor_hidden", "critic_hidden", "model_hidden"):
-            self.check_layers(name)
-        for name in ("discount", "tau", "real_ratio"):
-            if not 0 <= getattr(self, name) <= 1:
-                self.refuse(name, "give a number from 0 to 1")
-        for name in ("learning_rate", "model_learning_rate"):
-            self.check_positive(name)
-        if not self.uncertainty_penalty >= 0:
-            self.refuse("uncertainty_penalty", "give 0 or more")
+        super().__post_init__()
+        self.check_at_least(1, "members", "model_steps", "rollout_length")
+        self.check_shares("real_ratio")
+        self.check_not_negative("uncertainty_penalty")
         if len(self.model_decay) != len(self.model_hidden) + 1 or not min(self.model_decay) >= 0:
             self.refuse("model_decay", f"give {len(self.model_hidden) + 1} numbers of 0 or more")
         self.check_choice("model_from", DOMAINS)
@@ -87,27 +77,6 @@ class ModelBasedConfig:
     def rollouts(self) -> int:
         """Rollouts of one update."""
         return (self.batch_size - self.real_rows) // self.rollout_length
-
-    def refuse(self, name: str, advice: str) -> None:
-        """Raise UserError about a setting."""
-        value = getattr(self, name)
-        shown = list(value) if isinstance(value, tuple) else repr(value) if isinstance(value, str) else value
-        raise UserError(f"{self.name}.{name} is {shown}: {advice}")
-
-    def check_layers(self, name: str) -> None:
-        """Refuse widths that are none."""
-        if not getattr(self, name) or min(getattr(self, name)) < 1:
-            self.refuse(name, "give at least one layer of at least 1 unit")
-
-    def check_positive(self, name: str) -> None:
-        """Refuse a number that is not positive."""
-        if not getattr(self, name) > 0:
-            self.refuse(name, "give a positive number")
-
-    def check_choice(self, name: str, choices: Sequence[str]) -> None:
-        """Refuse what is none of the choices."""
-        if getattr(self, name) not in choices:
-            self.refuse(name, f"give one of {', '.join(choices)}")
 
 
 class PolicyNoise(NamedTuple):

@@ -20,17 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...errors import UserError
 from ..actors import MeanPolicy
 from ..learning import Figures, Learner, Run, TensorBatch
 from ..networks import Layer, Mlp, mlp
 from ..sampling import UnionBatch, UnionSampler
+from ..settings import Settings
 
 SMALLEST_SPREAD = 1e-5  # added to the advantages' standard deviation
 
 
 @dataclass(frozen=True)
-class AWRConfig:
+class AWRConfig(Settings):
     """Hyper-parameters; the defaults are those of the authors' code, unless said otherwise."""
 
     discount: float = 0.99  # gamma
@@ -46,21 +46,15 @@ class AWRConfig:
     critic_hidden: tuple[int, ...] = (128, 64)
     policy_hidden: tuple[int, ...] = (128, 64)
 
+    name = "awr"
+
     def __post_init__(self) -> None:
-        for name in ("batch_size", "refresh"):
-            if getattr(self, name) < 1:
-                raise UserError(f"awr.{name} is {getattr(self, name)}: give a whole number of at least 1")
-        for name in ("critic_hidden", "policy_hidden"):
-            sizes = getattr(self, name)
-            if not sizes or min(sizes) < 1:
-                raise UserError(f"awr.{name} is {list(sizes)}: give at least one layer of at least 1 unit")
-        if not 0 <= self.discount < 1:
-            raise UserError(f"awr.discount is {self.discount}: give a number from 0 to below 1")
-        if not 0 <= self.trace <= 1:
-            raise UserError(f"awr.trace is {self.trace}: give a number from 0 to 1")
-        for name in ("temperature", "largest_weight", "learning_rate", "critic_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"awr.{name} is {getattr(self, name)}: give a positive number")
+        super().__post_init__()
+        self.check_at_least(1, "refresh")
+        if self.discount == 1:
+            self.refuse("discount", "give a number from 0 to below 1")
+        self.check_shares("trace")
+        self.check_positive("temperature", "largest_weight")
 
 
 # ---------------------------------------------------------------- returns of whole episodes

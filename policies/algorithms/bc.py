@@ -12,27 +12,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...errors import UserError
 from ..actors import MeanPolicy
 from ..learning import Figures, Learner, Run, TensorBatch
 from ..networks import Layer, Mlp, mlp
+from ..settings import Settings
 
 
 @dataclass(frozen=True)
-class BCConfig:
+class BCConfig(Settings):
     """Hyper-parameters."""
 
     batch_size: int = 256
     learning_rate: float = 1e-3  # of Adam
     hidden: tuple[int, ...] = (256, 256)
 
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UserError(f"bc.batch_size is {self.batch_size}: give a whole number of at least 1")
-        if not self.hidden or min(self.hidden) < 1:
-            raise UserError(f"bc.hidden is {list(self.hidden)}: give at least one layer of at least 1 unit")
-        if not self.learning_rate > 0:
-            raise UserError(f"bc.learning_rate is {self.learning_rate}: give a positive number")
+    name = "bc"
 
 
 def clone(policy: Sequence[Layer], states: Tensor) -> Tensor:

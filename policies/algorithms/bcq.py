@@ -22,19 +22,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...errors import UserError
 from ..best_of_samples import BestOfSamples, OnSamples, linear, rest_of_layers
 from ..critics import best_value, critic_loss, first_critic, q_values
 from ..learning import Figures, Learner, Run, TensorBatch
 from ..networks import Layer, Mlp, frozen_dtype_of_this_machine, on_states
 from ..sampling import UnionSampler
+from ..settings import Settings
 from ..vae import decode, vae_loss
 
 OFFER_BLOCK = 2048  # states whose candidates are decoded at once
 
 
 @dataclass(frozen=True)
-class BCQConfig:
+class BCQConfig(Settings):
     """Hyper-parameters; the defaults are the paper's."""
 
     discount: float = 0.99  # gamma
@@ -53,23 +53,13 @@ class BCQConfig:
     vae_hidden: tuple[int, ...] = (750, 750)
     precision: str = "auto"  # "auto": the target in bfloat16 where the processor has it; "float32": never
 
+    name = "bcq"
+
     def __post_init__(self) -> None:
-        for name in ("batch_size", "candidates", "latent_samples"):
-            if getattr(self, name) < 1:
-                raise UserError(f"bcq.{name} is {getattr(self, name)}: give a whole number of at least 1")
-        if self.vae_steps < 0:
-            raise UserError(f"bcq.vae_steps is {self.vae_steps}: give 0, or the steps of the VAE alone")
-        for name in ("critic_hidden", "perturbation_hidden", "vae_hidden"):
-            sizes = getattr(self, name)
-            if not sizes or min(sizes) < 1:
-                raise UserError(f"bcq.{name} is {list(sizes)}: give at least one layer of at least 1 unit")
-        for name, low, high in (("discount", 0, 1), ("tau", 0, 1), ("soft_minimum", 0, 1)):
-            if not low <= getattr(self, name) <= high:
-                raise UserError(f"bcq.{name} is {getattr(self, name)}: give a number from {low} to {high}")
-        if not self.learning_rate > 0:
-            raise UserError(f"bcq.learning_rate is {self.learning_rate}: give a positive number")
-        if self.precision not in ("auto", "float32"):
-            raise UserError(f"bcq.precision is {self.precision!r}: give auto or float32")
+        super().__post_init__()
+        self.check_at_least(1, "candidates", "latent_samples")
+        self.check_at_least(0, "vae_steps")
+        self.check_choice("precision", ("auto", "float32"))
 
 
 class Noise(NamedTuple):

@@ -21,12 +21,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...errors import UserError
 from ..actors import Gaussian, as_gaussian, gaussian
 from ..best_of_samples import BestOfSamples, linear, rest_of_layers
 from ..critics import best_value, critic_loss, first_critic, q_values
 from ..learning import Figures, Learner, Run, TensorBatch
 from ..networks import Layer, Mlp, Scalar, on_states
+from ..settings import Settings
 from ..vae import vae_loss
 
 KERNELS = ("laplacian", "gaussian")
@@ -35,7 +35,7 @@ MMD_FLOOR = 1e-6  # under the root, whose slope at 0 is infinite
 
 
 @dataclass(frozen=True)
-class BEARConfig:
+class BEARConfig(Settings):
     """Hyper-parameters; the defaults are the authors' for D4RL's Hopper and Walker2d."""
 
     discount: float = 0.99  # gamma
@@ -59,30 +59,15 @@ class BEARConfig:
     policy_hidden: tuple[int, ...] = (256, 256)
     vae_hidden: tuple[int, ...] = (750, 750)
 
+    name = "bear"
+
     def __post_init__(self) -> None:
-        for name, least in (
-            ("batch_size", 1), ("warm_up", 0), ("critics", 1), ("candidates", 1), ("mmd_samples", 1),
-            ("policy_samples", 1),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise UserError(f"bear.{name} is {getattr(self, name)}: give a whole number, {least} or more")
-        for name in ("critic_hidden", "policy_hidden", "vae_hidden"):
-            sizes = getattr(self, name)
-            if not sizes or min(sizes) < 1:
-                raise UserError(f"bear.{name} is {list(sizes)}: give at least one layer of at least 1 unit")
-        for name in ("discount", "tau", "soft_minimum"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"bear.{name} is {getattr(self, name)}: give a number from 0 to 1")
-        for name in (
-            "learning_rate", "policy_learning_rate", "multiplier_learning_rate", "kernel_width",
-            "mmd_threshold", "latent_clip",
-        ):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise UserError(f"bear.{name} is {getattr(self, name)}: give a positive number")
-        if self.kl_weight < 0:
-            raise UserError(f"bear.kl_weight is {self.kl_weight}: give 0 or more")
-        if self.kernel not in KERNELS:
-            raise UserError(f"bear.kernel is {self.kernel!r}: give {' or '.join(KERNELS)}")
+        super().__post_init__()
+        self.check_at_least(0, "warm_up")
+        self.check_at_least(1, "critics", "candidates", "mmd_samples", "policy_samples")
+        self.check_positive("kernel_width", "mmd_threshold", "latent_clip")
+        self.check_not_negative("kl_weight")
+        self.check_choice("kernel", KERNELS)
 
 
 class Noise(NamedTuple):

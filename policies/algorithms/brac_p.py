@@ -20,18 +20,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...errors import UserError
 from ..actors import MeanPolicy, gaussian
 from ..critics import critic_loss, q_values
 from ..learning import Figures, Learner, Run, TensorBatch
 from ..networks import Layer, Mlp, Scalar
+from ..settings import Settings
 
 LOG_STD_RANGE = (-5.0, 0.0)  # of prior and policy
 MOST_ENTROPY_WEIGHT = 500.0
 
 
 @dataclass(frozen=True)
-class BRACPConfig:
+class BRACPConfig(Settings):
     """Hyper-parameters; the defaults are those of the authors' code as it was run for D4RL.
 
     There the behaviour was cloned for 300,000 to 1,000,000 updates, depending on the script.
@@ -50,26 +50,13 @@ class BRACPConfig:
     critic_hidden: tuple[int, ...] = (300, 300)
     policy_hidden: tuple[int, ...] = (200, 200)  # of the prior too
 
+    name = "brac-p"
+
     def __post_init__(self) -> None:
-        for name, least in (
-            ("batch_size", 1), ("divergence_samples", 1), ("clone_steps", 1), ("critic_steps", 0),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise UserError(
-                    f"brac-p.{name} is {getattr(self, name)}: give a whole number, {least} or more"
-                )
-        for name in ("critic_hidden", "policy_hidden"):
-            sizes = getattr(self, name)
-            if not sizes or min(sizes) < 1:
-                raise UserError(f"brac-p.{name} is {list(sizes)}: give at least one layer of at least 1 unit")
-        for name in ("discount", "tau"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"brac-p.{name} is {getattr(self, name)}: give a number from 0 to 1")
-        for name in ("learning_rate", "policy_learning_rate", "prior_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"brac-p.{name} is {getattr(self, name)}: give a positive number")
-        if self.alpha < 0:
-            raise UserError(f"brac-p.alpha is {self.alpha}: give 0 or more")
+        super().__post_init__()
+        self.check_at_least(0, "critic_steps")
+        self.check_at_least(1, "divergence_samples", "clone_steps")
+        self.check_not_negative("alpha")
 
 
 class Noise(NamedTuple):

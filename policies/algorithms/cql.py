@@ -20,17 +20,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...errors import UserError
 from ..actors import MeanPolicy, gaussian
 from ..critics import q_values
 from ..learning import Figures, Learner, Run, TensorBatch
 from ..networks import Layer, Mlp, Scalar
+from ..settings import Settings
 
 LARGEST_WEIGHT = 1e6  # of the conservative term, where it is a Lagrange multiplier
 
 
 @dataclass(frozen=True)
-class CQLConfig:
+class CQLConfig(Settings):
     """Hyper-parameters; the defaults are those of the authors' code, unless said otherwise."""
 
     discount: float = 0.99  # gamma
@@ -45,22 +45,13 @@ class CQLConfig:
     critic_hidden: tuple[int, ...] = (256, 256, 256)
     policy_hidden: tuple[int, ...] = (256, 256, 256)
 
+    name = "cql"
+
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("samples", 1), ("cloning_steps", 0)):
-            if getattr(self, name) < least:
-                raise UserError(
-                    f"cql.{name} is {getattr(self, name)}: give a whole number of at least {least}"
-                )
-        for name in ("critic_hidden", "policy_hidden"):
-            sizes = getattr(self, name)
-            if not sizes or min(sizes) < 1:
-                raise UserError(f"cql.{name} is {list(sizes)}: give at least one layer of at least 1 unit")
-        for name in ("discount", "tau"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"cql.{name} is {getattr(self, name)}: give a number from 0 to 1")
-        for name in ("learning_rate", "policy_learning_rate", "conservative_weight"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"cql.{name} is {getattr(self, name)}: give a positive number")
+        super().__post_init__()
+        self.check_at_least(0, "cloning_steps")
+        self.check_at_least(1, "samples")
+        self.check_positive("conservative_weight")
 
 
 class Noise(NamedTuple):

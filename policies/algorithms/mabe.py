@@ -62,12 +62,9 @@ class MABEConfig(ModelBasedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_layers("value_hidden")
-        for name in ("advantage_temperature", "max_weight"):
-            self.check_positive(name)
+        self.check_positive("advantage_temperature", "max_weight")
+        self.check_not_negative("kl_weight")
         self.check_choice("prior_from", DOMAINS)
-        if not self.kl_weight >= 0:
-            self.refuse("kl_weight", "give 0 or more")
 
 
 # ---------------------------------------------------------------- the prior
