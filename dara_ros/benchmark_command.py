@@ -57,7 +57,7 @@ def _run(
 
 
 def _end(interrupted: bool, failed: Sequence[Failure]) -> None:
-    """Exit as a run that was stopped, or that some trials are missing of, or go on."""
+    """Tell what has failed, and exit accordingly."""
     if failed:
         say(f"{len(failed)} failed twice; the same command tries again:")
         for failure in failed:
@@ -221,7 +221,7 @@ def mujoco(
 
     make_environment(load_task("hopper_plain"))  # says what is missing
     from .mass_shift.page import as_text, plot, write_report
-    from .mass_shift.scores import scores
+    from .mass_shift.scores import counts, scores
     from .mass_shift.study import (
         ALGORITHMS,
         CONDITIONS,
@@ -258,10 +258,15 @@ def mujoco(
     say(f"{total - len(work)} of {total} trials are in {results}; {study.terms()}")
     failed: list[Failure] = []
     with stop_on_interrupt() as interrupted, progress_bars() as report:
-        if ray is None and work:
-            report("data sets", 0, 1)
-            failed += _run(data_jobs(work, out), workers, None, interrupted)
-            report("data sets", 1, 1)
+        if ray is None:
+            jobs = data_jobs(work, out)
+            made: list[Any] = []
+
+            def count(file: Any) -> None:
+                made.append(file)
+                report("data sets", len(made), len(jobs))
+
+            failed += _run(jobs, workers, None, interrupted, count)
             work = have_files(work, (file for failure in failed for file in failure.trials))
 
         def take(row: Row) -> None:
@@ -269,14 +274,14 @@ def mujoco(
             write_rows(results, rows)
             report("trials", len(asked & {row.trial for row in rows}), total)
 
-        jobs = training_jobs(work, out, device.value)
-        failed += _run(jobs, workers or (1 if device is Device.cuda else None), ray, interrupted, take)
+        trainings = training_jobs(work, out, device.value)
+        failed += _run(trainings, workers or (1 if device is Device.cuda else None), ray, interrupted, take)
     found = scores(row for row in rows if row.trial in asked)  # a file may hold other studies too
     if found:
         out.mkdir(parents=True, exist_ok=True)
         page = write_report(out / "report.html", study, found, shlex.join(["dara", *sys.argv[1:]]))
         plot(study, found).savefig(out / "scores.png", dpi=110)
-        answer = {"terms": study.terms(), "scores": list(found.values())}
+        answer = {"terms": study.terms(), "scores": list(found.values()), "counts": counts(found)}
         emit(answer, as_json, f"{as_text(study, found)}\n\n{results}, {page}")
     _end(interrupted(), failed)
 

@@ -61,7 +61,7 @@ def data_set(
     environment = make_environment(load_task(name))
     policies = [load_policy(path, environment) if path else None for path in _behaviours(name, quality)]
     info = robotless_info(*sizes(environment), world=name, domain=DOMAINS[shift], made_by=made_by)
-    path = folder / f"{name}_{quality}_{rows}_{seed}.h5"
+    path = file_of(task, shift, quality, rows, seed, folder)
     if path.exists() and _made_by(path) == made_by:
         return path
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +78,11 @@ def data_set(
             written[turn] += kept
             progress(writer.rows, rows)
     return path
+
+
+def file_of(task: str, shift: str, quality: str, rows: int, seed: int, folder: Path) -> Path:
+    """Where `data_set` puts it."""
+    return folder / f"{task}_{shift}_{quality}_{rows}_{seed}.h5"
 
 
 def provenance(task: str, shift: str, quality: str, rows: int, seed: int) -> str:

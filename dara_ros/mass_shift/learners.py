@@ -47,7 +47,7 @@ class Stage:
 
 
 def stage(algorithm: str, networks: str, updates: int, **more: str) -> Stage:
-    """One of so many updates in all; where they are too few, no steps are left.
+    """One of so many updates in all, at least LEAST_STEPS / 2.
 
     Args:
         networks: `small` or `paper`.

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..report import figure_part, table, write_page
 from ..studies.tables import in_columns
 from .published import MABE_COLUMNS, published
-from .scores import AGAINST, Count, Key, Score, arrow, count, values
+from .scores import AGAINST, Count, Key, Score, arrow, counts, values
 from .study import MABE_MODES, Study
 
 NOT_RUN = "·"
@@ -89,11 +89,7 @@ def tables(study: Study, found: Mapping[Key, Score]) -> list[Table]:
 
 def summary(study: Study, found: Mapping[Key, Score]) -> list[str]:
     """Who is above whom, and what has fewer seeds than it should."""
-    lines = [
-        _counted("DARA above no augmentation", count(found, "dara", "union")),
-        _counted("DARA above its control, a constant penalty", count(found, "dara", "constant")),
-        _counted("DARA above Tune", count(found, "dara", "tune")),
-    ]
+    lines = [_counted(each) for each in counts(found)]
     fewer = [score for score in found.values() if score.seeds < study.seeds]
     if fewer:
         names = (f"{s.task} {s.data_set} {s.algorithm} {s.condition} ({s.seeds})" for s in fewer)
@@ -126,6 +122,7 @@ def plot(study: Study, found: Mapping[Key, Score]) -> Figure:
     for row_of_panels in panels:
         row_of_panels[0].set_ylabel("score")
     marks = [panels[0, 0].plot([], [], "o", color=COLOURS[name], label=name)[0] for name in shown]
+    marks += panels[0, 0].plot([], [], "x", color="#444444", label="the seeds'")
     figure.legend(handles=marks, loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(study.terms(), fontsize=8, wrap=True)
     return figure
@@ -188,6 +185,7 @@ def _ours(found: Mapping[Key, Score], key: Key, other: str) -> str:
     return f"{found[key].score.text(1)} {arrow(values(found), key, other)}".rstrip()
 
 
-def _counted(what: str, count: Count) -> str:
+def _counted(count: Count) -> str:
+    other = {"union": "no augmentation", "constant": "its control, a constant penalty", "tune": "Tune"}
     paper = f" (paper: {count.published_above} of {count.published_cells})" if count.published_cells else ""
-    return f"{what} in {count.above} of {count.cells} cells{paper}"
+    return f"DARA above {other[count.other]} in {count.above} of {count.cells} cells{paper}"

@@ -77,6 +77,11 @@ def arrow(numbers: Mapping[Key, float], key: Key, other: str) -> str:
     return "↑" if numbers[key] > numbers[against] else "↓"
 
 
+def counts(found: Mapping[Key, Score]) -> list[Count]:
+    """DARA beside no augmentation, its control, and tuning."""
+    return [count(found, "dara", other) for other in ("union", "constant", "tune")]
+
+
 def count(found: Mapping[Key, Score], condition: str, other: str) -> Count:
     """Over all cells (task, data set, algorithm) in which both were tried."""
 

@@ -18,6 +18,7 @@ DATA_SETS = QUALITIES
 ALGORITHMS = ("bcq", "cql", "brac-p", "awr", "bear", "mopo", "mabe")  # the cheapest evidence first
 NETWORKS = ("small", "paper")
 FULL_ROWS = 1_000_000  # of 10T and of 10S, where the size is 1
+LEAST_STEPS = 20  # fewer leave nothing beside the warm-ups
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,18 @@ class Study:
                 if value not in known:
                     kind = name.removesuffix("s").replace("_", " ")
                     raise UserError(f"no {kind} '{value}'; there are: {', '.join(known)}")
+        tried = {name for algorithm in self.algorithms for name in conditions_of(algorithm)}
+        if not tried & set(self.conditions):
+            raise UserError(
+                f"{', '.join(self.algorithms)}: not tried in {', '.join(self.conditions)}; "
+                f"there are: {', '.join(name for name in CONDITIONS if name in tried)}"
+            )
         if self.networks not in NETWORKS:
             raise UserError(f"no networks '{self.networks}'; there are: {', '.join(NETWORKS)}")
         check_eta(self.eta)
         if not 0.0 < self.size <= 1.0:
             raise UserError(f"size: give a share of the paper's data, above 0 and at most 1, not {self.size}")
-        for name, least in (("seeds", 1), ("collection_seed", 0), ("steps", 1), ("episodes", 1)):
+        for name, least in (("seeds", 1), ("collection_seed", 0), ("steps", LEAST_STEPS), ("episodes", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name.replace('_', ' ')}: give at least {least}, not {getattr(self, name)}")
 

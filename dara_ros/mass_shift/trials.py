@@ -15,7 +15,7 @@ import torch
 
 from .. import __version__
 from ..errors import UserError
-from ..mujoco_data import data_set, tenth
+from ..mujoco_data import data_set, file_of, tenth
 from ..mujoco_rollouts import evaluate, normalised_score
 from ..policies.run_files import load_tensors
 from ..policies.train_config import TrainConfig, check_resumable
@@ -31,7 +31,7 @@ CHECKPOINTS = 20  # in a training
 POINTS = 50  # of its curves
 
 
-def nothing(row: Any) -> None:
+def _nothing(row: Any) -> None:
     """For who does not listen."""
 
 
@@ -40,7 +40,7 @@ def nothing(row: Any) -> None:
 
 @dataclass(frozen=True)
 class DataFile:
-    """10T, with 1T beside it, or 10S."""
+    """10T, with 1T beside it, or 10S; to the schedule both a trial and its row."""
 
     task: str
     shift: str  # plain: the target; or shifted: the source
@@ -51,9 +51,18 @@ class DataFile:
     def __str__(self) -> str:
         return f"data set {self.task} {self.shift} {self.data_set}"
 
+    @property
+    def trial(self) -> DataFile:
+        """Itself."""
+        return self
+
     def make(self, folder: Path) -> Path:
         """The whole file, unless it is there already."""
         return data_set(self.task, self.shift, self.data_set, self.rows, self.seed, folder / "data")
+
+    def is_there(self, folder: Path) -> bool:
+        """Whether there is a file of this name; `make` sees whether it is the right one."""
+        return file_of(self.task, self.shift, self.data_set, self.rows, self.seed, folder / "data").exists()
 
 
 def data_files(trial: Row) -> tuple[DataFile, DataFile]:
@@ -66,12 +75,13 @@ def data_files(trial: Row) -> tuple[DataFile, DataFile]:
     return source, target
 
 
-def make_files(files: Sequence[DataFile], folder: Path, done: Callable[[Any], None] = nothing) -> None:
-    """All of them, and the tenths; `done` is not called, for they are no trials."""
+def make_files(files: Sequence[DataFile], folder: Path, done: Callable[[Any], None] = _nothing) -> None:
+    """All of them, and the tenths; `done` is called with each."""
     for file in files:
         path = file.make(folder)
         if file.shift == "plain":
             tenth(path)
+        done(file)
 
 
 def have_files(trials: Iterable[Row], failed: Iterable[DataFile]) -> list[Row]:
@@ -81,9 +91,10 @@ def have_files(trials: Iterable[Row], failed: Iterable[DataFile]) -> list[Row]:
 
 
 def data_jobs(trials: Iterable[Row], folder: Path) -> list[Job]:
-    """One for every file that the trials need."""
+    """One for every file that the trials need and that is not there."""
     files = dict.fromkeys(file for trial in trials for file in data_files(trial))
-    return [Job((file,), partial(make_files, folder=folder)) for file in files]
+    make = partial(make_files, folder=folder)
+    return [Job((file,), make) for file in files if not file.is_there(folder)]
 
 
 # -- training -----------------------------------------------------------------------------------------------
@@ -111,7 +122,7 @@ def together(trials: Iterable[Row], folder: Path) -> list[tuple[Row, ...]]:
 
 
 def run_trials(
-    trials: Sequence[Row], folder: Path, device: str = "cpu", done: Callable[[Row], None] = nothing
+    trials: Sequence[Row], folder: Path, device: str = "cpu", done: Callable[[Row], None] = _nothing
 ) -> None:
     """Train these as one computation, and judge their last policies.
 
@@ -150,10 +161,6 @@ def config(trial: Row, folder: Path, device: str = "cpu") -> TrainConfig:
     # Tuning takes its steps in two halves, each with its own warm-up.
     updates = trial.steps // 2 if tuning else trial.steps
     one = stage(trial.algorithm, trial.networks, updates, **(modes if trial.algorithm == "mabe" else {}))
-    if one.steps < 1:
-        raise UserError(
-            f"steps: {trial.steps} are too few for {trial.algorithm}, whose warm-up takes some: give more"
-        )
     return TrainConfig(
         source=str(source),
         target=str(target if condition.target == "10T" else tenth(target)),
