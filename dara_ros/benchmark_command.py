@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -259,14 +260,10 @@ def mujoco(
     failed: list[Failure] = []
     with stop_on_interrupt() as interrupted, progress_bars() as report:
         if ray is None:
-            jobs = data_jobs(work, out)
-            made: list[Any] = []
-
-            def count(file: Any) -> None:
-                made.append(file)
-                report("data sets", len(made), len(jobs))
-
-            failed += _run(jobs, workers, None, interrupted, count)
+            jobs, made = data_jobs(work, out), count(1)
+            failed += _run(
+                jobs, workers, None, interrupted, lambda file: report("data sets", next(made), len(jobs))
+            )
             work = have_files(work, (file for failure in failed for file in failure.trials))
 
         def take(row: Row) -> None:
