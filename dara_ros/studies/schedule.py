@@ -114,7 +114,7 @@ def over_ray(
         raise UserError("ray is not installed; run: pip install 'dara_ros[ray]'") from error
     ray.init(address=address, log_to_driver=False)
     try:
-        remote = ray.remote(num_cpus=1)(_attempted)
+        remote = ray.remote(num_cpus=1, max_retries=0)(_attempted)  # retries are ours, and told
         running = {remote.remote(job): job for job in jobs}
         while running and not should_stop():
             finished, _ = ray.wait(list(running), timeout=POLL)

@@ -94,7 +94,7 @@ class LocalRay(ModuleType):
     def init(self, address: str, log_to_driver: bool) -> None:
         self.log.append(f"init {address}")
 
-    def remote(self, num_cpus: int) -> Callable[..., SimpleNamespace]:
+    def remote(self, num_cpus: int, max_retries: int) -> Callable[..., SimpleNamespace]:
         return lambda function: SimpleNamespace(remote=lambda job: partial(function, job))
 
     def wait(self, tasks: list, timeout: float) -> tuple[list, list]:
