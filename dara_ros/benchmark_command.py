@@ -1,16 +1,72 @@
 """The commands that compare methods on data: long runs that stop, resume and use all cores."""
 
+from __future__ import annotations
+
 import shlex
 import sys
-from functools import partial
+from collections.abc import Callable, Sequence
+from enum import Enum
+from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .command_line import INTERRUPTED, Json, Workers, benchmark_app, emit, say
+from .errors import UserError
 from .interrupts import stop_on_interrupt
 from .progress import progress_bars
+
+if TYPE_CHECKING:
+    from .studies.schedule import Failure, Job
+
+FAILED = 1  # exit status where trials failed, and failed again
+
+
+class Device(str, Enum):
+    """Where networks are trained."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def _run(
+    jobs: Sequence[Job],
+    workers: int | None,
+    ray: str | None,
+    should_stop: Callable[[], bool],
+    take: Callable[[Any], None] = lambda row: None,
+) -> list[Failure]:
+    """Run the jobs here or on a cluster; what failed twice. `take` is called with every row."""
+    from .studies.schedule import over_processes, over_ray
+
+    failed: list[Failure] = []
+
+    def on_failure(failure: Failure) -> None:
+        say(str(failure))
+        if failure.final:
+            failed.append(failure)
+
+    rows = (
+        over_processes(jobs, workers, should_stop, on_failure)
+        if ray is None
+        else over_ray(jobs, ray, should_stop, on_failure)
+    )
+    for row in rows:
+        take(row)
+    return failed
+
+
+def _end(interrupted: bool, failed: Sequence[Failure]) -> None:
+    """Tell what has failed, and exit accordingly."""
+    if failed:
+        say(f"{len(failed)} failed twice; the same command tries again:")
+        for failure in failed:
+            say(f"  {failure.trials[0]}: {failure.reason}")
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 @benchmark_app.command()
@@ -64,10 +120,9 @@ def sim2real(
 
     environment_class()
     from .sim2real.page import as_text, plot, write_report
-    from .sim2real.schedule import over_processes, over_ray
     from .sim2real.scores import scores
-    from .sim2real.study import COMPARED, DATA_SETS, WORLDS, Study, missing, read_rows, write_rows
-    from .sim2real.trials import data_files
+    from .sim2real.study import COMPARED, DATA_SETS, WORLDS, Row, Study, missing, read_rows, write_rows
+    from .sim2real.trials import cell_job, data_files
 
     study = Study(
         worlds=tuple(world or WORLDS),
@@ -95,18 +150,137 @@ def sim2real(
             for number, (cell, _) in enumerate(work):
                 report("data sets", number, len(work))
                 data_files(study, cell, out, workers)
-        run = partial(over_processes, workers=workers) if ray is None else partial(over_ray, address=ray)
-        for number, row in enumerate(run(study, work, out, should_stop=interrupted) if work else (), 1):
+
+        def take(row: Row) -> None:
             rows.append(row)
             write_rows(results, rows)
-            report("trials", total - left + number, total)
+            report("trials", len(asked & {row.trial for row in rows}), total)
+
+        jobs = [cell_job(study, cell, trials, out) for cell, trials in work]
+        failed = _run(jobs, workers, ray, interrupted, take)
     if found := scores(row for row in rows if row.trial in asked):  # a file may hold other studies too
         out.mkdir(parents=True, exist_ok=True)
         page = write_report(out / "report.html", found, shlex.join(["dara", *sys.argv[1:]]))
         plot(found).savefig(out / "distance.png", dpi=110)
         emit(found, as_json, f"{as_text(found)}\n\n{results}, {page}")
-    if interrupted():
-        raise typer.Exit(INTERRUPTED)
+    _end(interrupted(), failed)
+
+
+@benchmark_app.command()
+def mujoco(
+    out: Annotated[Path, typer.Option(help="Folder for data sets, runs, report.html and scores.png.")] = Path(
+        "runs/mujoco"
+    ),
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Results; a trial that is in it is not run again. [results.csv in --out]"),
+    ] = None,
+    task: Annotated[list[str] | None, typer.Option(help="hopper, walker2d. [both]")] = None,
+    data_set: Annotated[
+        list[str] | None, typer.Option(help="random, medium, medium-replay, medium-expert. [all]")
+    ] = None,
+    algorithm: Annotated[
+        list[str] | None, typer.Option(help="bcq, cql, brac-p, awr, bear, mopo, mabe. [all]")
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="10T, 1T, union, dara, constant, tune; of mabe prior_from_target, prior_from_source. [all]"
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Training seeds.")] = 3,
+    collection_seed: Annotated[int, typer.Option(help="Seed of all data sets.")] = 0,
+    eta: Annotated[float, typer.Option(help="Weight of delta r.")] = 0.1,
+    size: Annotated[
+        float, typer.Option(help="Of all data sets: 1 is the paper's million rows, 0.05 a quick look.")
+    ] = 1.0,
+    networks: Annotated[
+        str, typer.Option(help="paper: the papers' widths; small: two layers of 128, for CPUs.")
+    ] = "small",
+    steps: Annotated[int, typer.Option(help="Gradient steps of every training, warm-ups included.")] = 20_000,
+    episodes: Annotated[int, typer.Option(help="Episodes that judge a policy.")] = 10,
+    device: Annotated[
+        Device, typer.Option(help="cuda: what can be one computation trains together on a GPU.")
+    ] = Device.cpu,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; all cores unless given, one on a GPU.", min=1)
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Run on this Ray cluster instead (address; local starts one).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hopper and Walker2d with other masses, with DARA and without: the seeds' tables, and a control.
+
+    Data sets come from shipped behaviours and a seed. Ctrl-C stops it; the same command goes on.
+
+    \b
+    Example:
+      dara benchmark mujoco --algorithm bcq --task hopper --data-set random --size 0.05 --seeds 2
+    """
+    from .sim.mujoco_tasks import load_task, make_environment
+
+    make_environment(load_task("hopper_plain"))  # says what is missing
+    from .mass_shift.page import as_text, plot, write_report
+    from .mass_shift.scores import counts, scores
+    from .mass_shift.study import (
+        ALGORITHMS,
+        CONDITIONS,
+        DATA_SETS,
+        TASKS,
+        Row,
+        Study,
+        missing,
+        read_rows,
+        write_rows,
+    )
+    from .mass_shift.trials import check_device, data_jobs, have_files, training_jobs
+
+    study = Study(
+        tasks=tuple(task or TASKS),
+        data_sets=tuple(data_set or DATA_SETS),
+        algorithms=tuple(algorithm or ALGORITHMS),
+        conditions=tuple(condition or CONDITIONS),
+        seeds=seeds,
+        collection_seed=collection_seed,
+        eta=eta,
+        size=size,
+        networks=networks,
+        steps=steps,
+        episodes=episodes,
+    )
+    check_device(device.value)
+    if ray is not None and device is Device.cuda:
+        raise UserError("--ray and --device cuda exclude each other: give one of them")
+    results = csv or out / "results.csv"
+    rows = read_rows(results)
+    work, asked = missing(study, rows), set(study.trials())
+    total = len(asked)
+    say(f"{total - len(work)} of {total} trials are in {results}; {study.terms()}")
+    failed: list[Failure] = []
+    with stop_on_interrupt() as interrupted, progress_bars() as report:
+        if ray is None:
+            jobs, made = data_jobs(work, out), count(1)
+            failed += _run(
+                jobs, workers, None, interrupted, lambda file: report("data sets", next(made), len(jobs))
+            )
+            work = have_files(work, (file for failure in failed for file in failure.trials))
+
+        def take(row: Row) -> None:
+            rows.append(row)
+            write_rows(results, rows)
+            report("trials", len(asked & {row.trial for row in rows}), total)
+
+        trainings = training_jobs(work, out, device.value)
+        failed += _run(trainings, workers or (1 if device is Device.cuda else None), ray, interrupted, take)
+    found = scores(row for row in rows if row.trial in asked)  # a file may hold other studies too
+    if found:
+        out.mkdir(parents=True, exist_ok=True)
+        page = write_report(out / "report.html", study, found, shlex.join(["dara", *sys.argv[1:]]))
+        plot(study, found).savefig(out / "scores.png", dpi=110)
+        answer = {"terms": study.terms(), "scores": list(found.values()), "counts": counts(found)}
+        emit(answer, as_json, f"{as_text(study, found)}\n\n{results}, {page}")
+    _end(interrupted(), failed)
 
 
 @benchmark_app.command("delta-r")
@@ -138,9 +312,10 @@ def delta_r(
     from dataclasses import replace
     from itertools import count
 
-    from .sim2real.study import WORLDS, Cell, Study, write_table
+    from .sim2real.study import WORLDS, Cell, Study
     from .sim2real.trials import data_files
     from .sim2real.truth import as_text, judge, truths
+    from .studies.rows import write_table
 
     study = Study(
         worlds=tuple(world or WORLDS),

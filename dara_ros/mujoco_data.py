@@ -56,25 +56,12 @@ def data_set(
     Raises:
         UserError: no such task, shift or quality, or MuJoCo is not installed.
     """
-    if rows < 1:
-        raise UserError(f"cannot collect {rows} transitions; give at least 1")
-    if shift not in DOMAINS:
-        raise UserError(f"{shift}: no such shift; known shifts: {', '.join(DOMAINS)}")
+    made_by = provenance(task, shift, quality, rows, seed)
     name = f"{task}_{shift}"
-    dynamics = load_task(name)
-    environment = make_environment(dynamics)
-    behaviours = _behaviours(name, quality)
-    policies = [load_policy(path, environment) if path else None for path in behaviours]
-    made_by = json.dumps(
-        {
-            "command": "mujoco data set",
-            **{"quality": quality, "rows": rows, "seed": seed, "noise": EXPLORATION_NOISE},
-            "task": dynamics.model_dump(),
-            "behaviours": [path and hashlib.sha256(path.read_bytes()).hexdigest() for path in behaviours],
-        }
-    )
+    environment = make_environment(load_task(name))
+    policies = [load_policy(path, environment) if path else None for path in _behaviours(name, quality)]
     info = robotless_info(*sizes(environment), world=name, domain=DOMAINS[shift], made_by=made_by)
-    path = folder / f"{name}_{quality}_{rows}_{seed}.h5"
+    path = file_of(task, shift, quality, rows, seed, folder)
     if path.exists() and _made_by(path) == made_by:
         return path
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,15 +80,48 @@ def data_set(
     return path
 
 
+def file_of(task: str, shift: str, quality: str, rows: int, seed: int, folder: Path) -> Path:
+    """Where `data_set` puts it."""
+    return folder / f"{task}_{shift}_{quality}_{rows}_{seed}.h5"
+
+
+def provenance(task: str, shift: str, quality: str, rows: int, seed: int) -> str:
+    """All that the file of `data_set` depends on, as JSON; its header says it.
+
+    Raises:
+        UserError: as `data_set`.
+    """
+    if rows < 1:
+        raise UserError(f"cannot collect {rows} transitions; give at least 1")
+    if shift not in DOMAINS:
+        raise UserError(f"{shift}: no such shift; known shifts: {', '.join(DOMAINS)}")
+    name = f"{task}_{shift}"
+    return json.dumps(
+        {
+            "command": "mujoco data set",
+            **{"quality": quality, "rows": rows, "seed": seed, "noise": EXPLORATION_NOISE},
+            "task": load_task(name).model_dump(),
+            "behaviours": [
+                path and hashlib.sha256(path.read_bytes()).hexdigest() for path in _behaviours(name, quality)
+            ],
+        }
+    )
+
+
 def tenth(path: Path) -> Path:
-    """A file beside `path` with its first episodes: up to the first end at or after a tenth of its rows."""
+    """A file beside `path` with its first episodes: up to the first end at or after a tenth of its rows.
+
+    It is made unless it is there.
+    """
     with DataSet(path) as data:
         ends = np.flatnonzero(data.column("terminals", 0, len(data)) | data.column("timeouts", 0, len(data)))
         rows = int(ends[np.searchsorted(ends + 1, len(data) / 10)]) + 1
-        columns = {name: data.column(name, 0, rows) for name in data.column_names()}
         made_by = json.dumps({"command": "tenth", "of": data.sha256, "rows": rows})
+        part = path.with_name(f"{path.stem}_tenth.h5")
+        if part.exists() and _made_by(part) == made_by:
+            return part
+        columns = {name: data.column(name, 0, rows) for name in data.column_names()}
         info = replace(data.info, made_by=made_by)
-    part = path.with_name(f"{path.stem}_tenth.h5")
     write_dara(part, info, [Rows.of(columns)])
     return part
 

@@ -2,7 +2,6 @@
 
 study       what is compared with what, as data
 trials      one trial after the other: data sets, classifiers, training, evaluation
-schedule    many cells at once, over processes or Ray
 scores      interquartile means and their intervals
 page        the report
 """

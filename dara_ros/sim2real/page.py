@@ -10,7 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..report import figure_part, table, write_page
-from .scores import Estimate, Score
+from ..studies.estimates import Estimate
+from ..studies.tables import in_columns
+from .scores import Score
 from .study import DATA_SETS, SOURCE_WORLD
 
 COLOURS = {
@@ -53,8 +55,7 @@ def as_text(scores: Sequence[Score]) -> str:
         for data_set in _data_sets(scores, world):
             lines.append(f"\n{SOURCE_WORLD} -> {world}, {data_set}")
             rows = [HEAD, *(_cells(s) for s in scores if (s.world, s.data_set) == (world, data_set))]
-            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-            lines += ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+            lines += in_columns(rows)
     return "\n".join(lines).strip()
 
 

@@ -1,33 +1,17 @@
-"""Interquartile means and 95 % bootstrap intervals over trials.
+"""Interquartile means over trials, and ratios of them.
 
-As Agarwal, Schwarzer, Castro, Courville, Bellemare have it in "Deep Reinforcement Learning at the Edge of the
-Statistical Precipice", NeurIPS 2021. (Their library rliable 1.2 does not run with today's arch 7, so this is
-scipy's.) A trial is a training seed on a collection seed; its score is a mean over episodes.
+A trial is a training seed on a collection seed; its score is a mean over episodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap, trim_mean
 
+from ..studies.estimates import Estimate, interquartile_mean, ratio
 from .study import CONDITIONS, CONTROLS, PLAIN, Row
-
-REPETITIONS = 2_000  # of the bootstrap
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval; one trial has none."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f}" + ("" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]")
 
 
 @dataclass(frozen=True)
@@ -95,27 +79,3 @@ def _score(
         over(PLAIN[condition], 0.0),
         over(CONTROLS.get(condition, ""), eta),
     )  # fmt: skip
-
-
-def interquartile_mean(values: Sequence[float]) -> Estimate:
-    """Of one value per trial: the mean of the middle half."""
-    return _estimate((values,), lambda sample, axis: trim_mean(sample, 0.25, axis))
-
-
-def ratio(values: Sequence[float], others: Sequence[float]) -> Estimate | None:
-    """Of their interquartile means, both of the same trials; None where one of `others` is not positive."""
-
-    def quotient(sample: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
-        return trim_mean(sample, 0.25, axis) / trim_mean(other, 0.25, axis)
-
-    return None if min(others) <= 0.0 else _estimate((values, others), quotient, paired=True)
-
-
-def _estimate(
-    samples: tuple[Sequence[float], ...], figure: Callable[..., np.ndarray], paired: bool = False
-) -> Estimate:
-    value = float(figure(*map(np.asarray, samples), axis=0))
-    if min(map(len, samples)) < 2:
-        return Estimate(value)
-    found = bootstrap(samples, figure, n_resamples=REPETITIONS, method="percentile", paired=paired, rng=0)
-    return Estimate(value, *map(float, found.confidence_interval))

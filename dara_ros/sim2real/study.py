@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 from ..action_sources import shipped_behaviours
 from ..errors import UserError
 from ..policies.dara import DEFAULT_ETA, check_eta
-from ..policies.whole_files import replaced_when_whole
+from ..studies.rows import read_table, write_table
 
 ROBOT, SOURCE_WORLD = "a1", "flat"
 WORLDS = ("obstructive", "vegetation", "low_battery")
@@ -187,6 +185,9 @@ class Row:
     falls: int = 0
     mean_return: float = 0.0
 
+    def __str__(self) -> str:
+        return f"{self.world} {self.data_set} {self.condition}, eta {self.eta:g}, seed {self.seed}"
+
     @property
     def trial(self) -> Row:
         """What was tried, without what came of it: equal for two rows of the same trial."""
@@ -199,38 +200,12 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         UserError: it is no such file.
     """
-    if not path.exists():
-        return []
-    kinds = {"int": int, "float": float, "str": str}
-    try:
-        with open(path, newline="") as file:
-            lines = csv.DictReader(file)
-            if absent := {field.name for field in fields(Row)} - set(lines.fieldnames or ()):
-                raise ValueError(f"no column {min(absent)}")
-            return [
-                Row(**{field.name: kinds[str(field.type)](line[field.name]) for field in fields(Row)})
-                for line in lines
-            ]
-    except (TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{path}: no results of this benchmark ({error}); name another --csv") from error
+    return read_table(path, Row)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """All rows in a fixed order, whole or not at all."""
     write_table(path, sorted(rows, key=lambda row: tuple(vars(row).values())))
-
-
-def write_table(path: Path, rows: Sequence[Any]) -> None:
-    """Dataclasses of one kind as CSV, whole or not at all; measured figures to four places."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(rows[0])], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        values = vars(row).items()
-        writer.writerow({k: f"{v:.4f}" if isinstance(v, float) and k != "eta" else v for k, v in values})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_when_whole(path) as to:
-        to.write_text(text.getvalue())
 
 
 def missing(study: Study, rows: Iterable[Row]) -> Iterator[tuple[Cell, list[Row]]]:

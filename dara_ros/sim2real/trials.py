@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ from ..policies.train_config import TrainConfig
 from ..policies.training import train
 from ..policies.whole_files import replaced_when_whole
 from ..rollouts import Setup
+from ..studies.schedule import Job
 from .study import CONDITIONS, ROBOT, SOURCE_WORLD, TEST_WORLDS, VALIDATION, Cell, Row, Study, behaviours
 
 BASE = RECOMMENDED["bcq"]  # of every training, but for what its condition changes
@@ -52,6 +54,11 @@ def _data_file(
     with replaced_when_whole(path) as to:
         collect(setup, rows, to, domain, seed, workers, overwrite=True)
     return path
+
+
+def cell_job(study: Study, cell: Cell, trials: Sequence[Row], folder: Path) -> Job:
+    """`run_cell` for the schedule."""
+    return Job(tuple(trials), partial(run_cell, study, cell, folder=folder))
 
 
 def run_cell(

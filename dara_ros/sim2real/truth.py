@@ -26,6 +26,7 @@ from ..policies.dynamics_gap import GapConfig, train_gap
 from ..rollouts import environment_class
 from ..sim import EPISODE_STEPS
 from ..sim.world import World, load_world
+from ..studies.tables import in_columns
 from .study import ROBOT, SOURCE_WORLD, behaviours
 
 if TYPE_CHECKING:
@@ -174,5 +175,4 @@ def as_text(told: list[Told]) -> str:
         names,
         *([str(v) if not isinstance(v, float) else f"{v:.2f}" for v in vars(t).values()] for t in told),
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(in_columns(rows))

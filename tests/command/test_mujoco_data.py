@@ -118,6 +118,16 @@ def test_a_tenth_is_the_beginning_up_to_an_episodes_end(random: Path) -> None:
     assert tenth(random).read_bytes() == tenth(random).read_bytes()
 
 
+def test_a_tenth_is_made_once_and_anew_where_the_whole_is_another(tmp_path: Path) -> None:
+    whole = data_set("hopper", "plain", "random", 300, 0, tmp_path)
+    part = tenth(whole)
+    made = part.stat().st_ino
+    assert tenth(whole).stat().st_ino == made
+    data_set("hopper", "plain", "random", 300, 1, tmp_path).replace(whole)
+    actions = columns(tenth(whole))["actions"]
+    assert np.array_equal(actions, columns(whole)["actions"][: len(actions)])
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -19,7 +19,7 @@ from dara_ros.errors import UserError
 from dara_ros.policies.dataset import DataSet
 from dara_ros.sim2real import trials as trials_module
 from dara_ros.sim2real.page import as_text, write_report
-from dara_ros.sim2real.scores import interquartile_mean, ratio, scores
+from dara_ros.sim2real.scores import scores
 from dara_ros.sim2real.study import (
     COMPARED,
     CONDITIONS,
@@ -33,6 +33,7 @@ from dara_ros.sim2real.study import (
     write_rows,
 )
 from dara_ros.sim2real.trials import run_cell
+from dara_ros.studies.estimates import interquartile_mean, ratio
 
 pytest.importorskip("pybullet", reason="needs the simulator: pip install 'dara_ros[sim]'")
 

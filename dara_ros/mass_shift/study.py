@@ -1,0 +1,211 @@
+"""What is compared with what: tasks, data sets, algorithms, conditions, seeds. Data only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+from ..errors import UserError
+from ..mujoco_data import QUALITIES, provenance
+from ..policies.dara import DEFAULT_ETA, check_eta
+from ..studies.rows import read_table, write_table
+
+TASKS = ("hopper", "walker2d")
+DATA_SETS = QUALITIES
+ALGORITHMS = ("bcq", "cql", "brac-p", "awr", "bear", "mopo", "mabe")  # the cheapest evidence first
+NETWORKS = ("small", "paper")
+FULL_ROWS = 1_000_000  # of 10T and of 10S, where the size is 1
+LEAST_STEPS = 20  # fewer leave nothing beside the warm-ups
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What one column of the seeds' tables trains on.
+
+    Attributes:
+        rows: `target` alone, both as a `union`, or source first and then target to `tune`.
+        target: all of the target's data (10T), or its tenth (1T).
+        penalty: what source rows lose of their reward, as in TrainConfig; "": nothing.
+        prior_from, model_from: of MABE, the domains that its two parts learn from.
+    """
+
+    rows: str = "union"
+    target: str = "1T"
+    penalty: str = ""
+    prior_from: str = "union"
+    model_from: str = "union"
+
+
+CONDITIONS = {
+    "10T": Condition(rows="target", target="10T"),
+    "1T": Condition(rows="target"),
+    "union": Condition(),
+    "dara": Condition(penalty="rows"),
+    "constant": Condition(penalty="constant"),  # the control: it holds nothing of what is known of a row
+    "tune": Condition(rows="tune"),
+    "prior_from_target": Condition(prior_from="target", model_from="source"),
+    "prior_from_source": Condition(prior_from="source", model_from="target"),
+}
+MABE_MODES = ("prior_from_target", "prior_from_source")
+
+
+def full_rows(size: float) -> int:
+    """Of 10T and of 10S."""
+    return max(1, round(size * FULL_ROWS))
+
+
+def conditions_of(algorithm: str) -> tuple[str, ...]:
+    """Those in which the seeds' tables have it, and the control."""
+    if algorithm == "mabe":
+        return MABE_MODES
+    without = (*MABE_MODES, *(("tune",) if algorithm == "awr" else ()))
+    return tuple(name for name in CONDITIONS if name not in without)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study. What is said once here is the same in all trials."""
+
+    tasks: tuple[str, ...] = TASKS
+    data_sets: tuple[str, ...] = DATA_SETS
+    algorithms: tuple[str, ...] = ALGORITHMS
+    conditions: tuple[str, ...] = tuple(CONDITIONS)
+    seeds: int = 3
+    collection_seed: int = 0  # of all data sets
+    eta: float = DEFAULT_ETA
+    size: float = 1.0  # of all data sets, as a share of the paper's
+    networks: str = "small"
+    steps: int = 20_000  # gradient steps of every training, warm-ups included
+    episodes: int = 10  # of the last policy
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("tasks", TASKS), ("data_sets", DATA_SETS),
+            ("algorithms", ALGORITHMS), ("conditions", CONDITIONS),
+        ):  # fmt: skip
+            for value in getattr(self, name):
+                if value not in known:
+                    kind = name.removesuffix("s").replace("_", " ")
+                    raise UserError(f"no {kind} '{value}'; there are: {', '.join(known)}")
+        tried = {name for algorithm in self.algorithms for name in conditions_of(algorithm)}
+        if not tried & set(self.conditions):
+            raise UserError(
+                f"{', '.join(self.algorithms)}: not tried in {', '.join(self.conditions)}; "
+                f"there are: {', '.join(name for name in CONDITIONS if name in tried)}"
+            )
+        if self.networks not in NETWORKS:
+            raise UserError(f"no networks '{self.networks}'; there are: {', '.join(NETWORKS)}")
+        check_eta(self.eta)
+        if not 0.0 < self.size <= 1.0:
+            raise UserError(f"size: give a share of the paper's data, above 0 and at most 1, not {self.size}")
+        for name, least in (("seeds", 1), ("collection_seed", 0), ("steps", LEAST_STEPS), ("episodes", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name.replace('_', ' ')}: give at least {least}, not {getattr(self, name)}")
+
+    def terms(self) -> str:
+        """What must be known to read a table of it."""
+        short = f" (SIZE {self.size:g}: the paper has 1,000,000)" if self.size < 1.0 else ""
+        return (
+            f"10T and 10S of {full_rows(self.size):,} rows{short}, networks: {self.networks}, "
+            f"{self.steps:,} gradient steps, training seeds: {self.seeds}, "
+            f"{self.episodes} episodes of the last policy, eta {self.eta:g}"
+        )
+
+    def trials(self) -> Iterator[Row]:
+        """The rows that the trials will fill in.
+
+        One seed of everything comes first, so that a part of a study tells of all.
+
+        Raises:
+            UserError: a task has no behaviours for a data set.
+        """
+        digests = {
+            (task, data_set): self._digest(task, data_set)
+            for task, data_set in product(self.tasks, self.data_sets)
+        }
+        for seed, algorithm, task, data_set, condition in product(
+            range(self.seeds), self.algorithms, self.tasks, self.data_sets, self.conditions
+        ):
+            if condition in conditions_of(algorithm):
+                yield Row(
+                    task, data_set, algorithm, condition, seed,
+                    eta=self.eta if CONDITIONS[condition].penalty else 0.0,
+                    steps=self.steps,
+                    size=self.size,
+                    networks=self.networks,
+                    episodes=self.episodes,
+                    collection_seed=self.collection_seed,
+                    data=digests[task, data_set],
+                )  # fmt: skip
+
+    def _digest(self, task: str, data_set: str) -> str:
+        """Of all that both domains' files depend on."""
+        rows = full_rows(self.size)
+        made_by = [
+            provenance(task, shift, data_set, rows, self.collection_seed) for shift in ("plain", "shifted")
+        ]
+        return hashlib.sha256("".join(made_by).encode()).hexdigest()[:8]
+
+
+# -- results ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial; the figures from `version` on are of the last policy, through ONNX, deterministic.
+
+    Attributes:
+        size: of the data sets, as a share of the paper's.
+        networks: the paper's widths, or small ones.
+        collection_seed: of the data sets.
+        data: digest of what the data sets depend on: behaviours, dynamics, size, seed.
+        score: D4RL's, 0 for uniform actions and 100 for its expert, in the target's dynamics.
+        return_: mean over the episodes.
+    """
+
+    task: str
+    data_set: str
+    algorithm: str
+    condition: str
+    seed: int
+    eta: float
+    steps: int
+    size: float
+    networks: str
+    episodes: int
+    collection_seed: int
+    data: str
+    version: str = ""
+    score: float = 0.0
+    return_: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.data_set} {self.algorithm} {self.condition}, seed {self.seed}"
+
+    @property
+    def trial(self) -> Row:
+        """What was tried, without what came of it: equal for two rows of the same trial."""
+        return replace(self, version="", score=0.0, return_=0.0)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of a results file; none where there is no file.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    return read_table(path, Row)
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """All rows in a fixed order, whole or not at all."""
+    write_table(path, sorted(rows, key=lambda row: tuple(vars(row).values())))
+
+
+def missing(study: Study, rows: Iterable[Row]) -> list[Row]:
+    """Trials that no row tells of."""
+    done = {row.trial for row in rows}
+    return [trial for trial in study.trials() if trial not in done]

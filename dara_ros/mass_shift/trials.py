@@ -1,0 +1,235 @@
+"""From data sets over training to a score: one trial, or some that train together."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..errors import UserError
+from ..mujoco_data import data_set, file_of, tenth
+from ..mujoco_rollouts import evaluate, normalised_score
+from ..policies.run_files import load_tensors
+from ..policies.train_config import TrainConfig, check_resumable
+from ..policies.training import train_many
+from ..policies.whole_files import replaced_when_whole
+from ..sim.mujoco_tasks import load_task
+from ..studies.schedule import Job
+from .learners import stage
+from .study import CONDITIONS, Row, full_rows
+
+EVALUATION_SEED = 80_000  # of the first episode; no data set and no choice of behaviours has seen it
+CHECKPOINTS = 20  # in a training
+POINTS = 50  # of its curves
+
+
+def _nothing(row: Any) -> None:
+    """For who does not listen."""
+
+
+# -- data sets ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """10T, with 1T beside it, or 10S; to the schedule both a trial and its row."""
+
+    task: str
+    shift: str  # plain: the target; or shifted: the source
+    data_set: str
+    rows: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"data set {self.task} {self.shift} {self.data_set}"
+
+    @property
+    def trial(self) -> DataFile:
+        """Itself."""
+        return self
+
+    def make(self, folder: Path) -> Path:
+        """The whole file, unless it is there already."""
+        return data_set(self.task, self.shift, self.data_set, self.rows, self.seed, folder / "data")
+
+    def is_there(self, folder: Path) -> bool:
+        """Whether there is a file of this name; `make` sees whether it is the right one."""
+        return file_of(self.task, self.shift, self.data_set, self.rows, self.seed, folder / "data").exists()
+
+
+def data_files(trial: Row) -> tuple[DataFile, DataFile]:
+    """Of the source and of the target."""
+    rows = full_rows(trial.size)
+    source, target = (
+        DataFile(trial.task, shift, trial.data_set, rows, trial.collection_seed)
+        for shift in ("shifted", "plain")
+    )
+    return source, target
+
+
+def make_files(files: Sequence[DataFile], folder: Path, done: Callable[[Any], None] = _nothing) -> None:
+    """All of them, and the tenths; `done` is called with each."""
+    for file in files:
+        path = file.make(folder)
+        if file.shift == "plain":
+            tenth(path)
+        done(file)
+
+
+def have_files(trials: Iterable[Row], failed: Iterable[DataFile]) -> list[Row]:
+    """Those that need none of the files that could not be made."""
+    lost = set(failed)
+    return [trial for trial in trials if not lost & set(data_files(trial))]
+
+
+def data_jobs(trials: Iterable[Row], folder: Path) -> list[Job]:
+    """One for every file that the trials need and that is not there."""
+    files = dict.fromkeys(file for trial in trials for file in data_files(trial))
+    make = partial(make_files, folder=folder)
+    return [Job((file,), make) for file in files if not file.is_there(folder)]
+
+
+# -- training -----------------------------------------------------------------------------------------------
+
+
+def training_jobs(trials: Iterable[Row], folder: Path, device: str) -> list[Job]:
+    """On the CPU one for every trial; on a GPU one for all that can be one computation."""
+    run = partial(run_trials, folder=folder, device=device)
+    groups = [(trial,) for trial in trials] if device == "cpu" else together(trials, folder)
+    return [Job(group, run) for group in groups]
+
+
+def together(trials: Iterable[Row], folder: Path) -> list[tuple[Row, ...]]:
+    """Those that `train_many` takes at once: they differ in seed, eta, penalty and in which rows they see.
+
+    What was stopped goes on with others that stopped at the same step.
+    """
+    groups: dict[Any, list[Row]] = {}
+    for trial in trials:
+        condition = CONDITIONS[trial.condition]
+        alike = replace(trial, condition="", seed=0, eta=0.0)
+        stages = condition.rows == "tune", condition.prior_from, condition.model_from
+        groups.setdefault((alike, stages, _steps_done(trial, folder)), []).append(trial)
+    return [tuple(group) for group in groups.values()]
+
+
+def run_trials(
+    trials: Sequence[Row], folder: Path, device: str = "cpu", done: Callable[[Row], None] = _nothing
+) -> None:
+    """Train these as one computation, and judge their last policies.
+
+    Args:
+        folder: for data sets and runs; of a run policy.onnx, config.yaml and figures.json are kept.
+        done: called with every row that is filled in.
+
+    Raises:
+        UserError: some diverged; the others have their rows.
+    """
+    configs = [_going_on(config(trial, folder, device)) for trial in trials]
+    with _shared_estimators(trials, configs, folder):
+        results = train_many(configs)
+    for trial, result in zip(trials, results, strict=True):
+        if result.policy is not None:
+            done(judge(trial, result.policy))
+            (result.out / "checkpoint.pt").unlink()
+            shutil.rmtree(result.out / "tensorboard")
+    for result in results:
+        if result.failed:
+            raise UserError(result.message)
+
+
+def check_device(device: str) -> None:
+    """Refuse a GPU that is not there, before anything is made for it."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no GPU on this machine; give --device cpu")
+
+
+def config(trial: Row, folder: Path, device: str = "cpu") -> TrainConfig:
+    """The training of a trial; its files are made where they are not there."""
+    condition = CONDITIONS[trial.condition]
+    source, target = (file.make(folder) for file in data_files(trial))
+    tuning = condition.rows == "tune"
+    modes = {"prior_from": condition.prior_from, "model_from": condition.model_from}
+    # Tuning takes its steps in two halves, each with its own warm-up.
+    updates = trial.steps // 2 if tuning else trial.steps
+    one = stage(trial.algorithm, trial.networks, updates, **(modes if trial.algorithm == "mabe" else {}))
+    return TrainConfig(
+        source=str(source),
+        target=str(target if condition.target == "10T" else tenth(target)),
+        out=str(_out(trial, folder)),
+        algorithm=trial.algorithm,
+        eta=trial.eta,
+        mix=1.0 if condition.rows == "target" else None,
+        penalty=condition.penalty or "rows",
+        steps=one.steps,
+        tune=one.steps if tuning else 0,
+        seed=trial.seed,
+        device=device,
+        log_interval=max(1, trial.steps // POINTS),
+        checkpoint_interval=max(1, trial.steps // CHECKPOINTS),
+        settings=one.settings,
+    )
+
+
+def _out(trial: Row, folder: Path) -> Path:
+    """The folder of a run: another for every trial, but for the episodes that judge it."""
+    cell = f"{trial.task}_{trial.data_set}_{trial.data}"
+    learner = f"{trial.algorithm}_{trial.networks}_{trial.steps}"
+    return folder / "runs" / cell / f"{learner}_{trial.condition}_eta{trial.eta:g}_{trial.seed}"
+
+
+def _steps_done(trial: Row, folder: Path) -> int:
+    path = _out(trial, folder) / "checkpoint.pt"
+    return int(load_tensors(path)["learner"]["steps"]) if path.exists() else 0
+
+
+def _going_on(fresh: TrainConfig) -> TrainConfig:
+    """The run from its checkpoint on; from the start where there is none, or one of other settings."""
+    out = Path(fresh.out)
+    path = out / "checkpoint.pt"
+    if path.exists():
+        resumed = replace(fresh, resume=True)
+        try:
+            check_resumable(resumed, TrainConfig.from_yaml(load_tensors(path)["config"]))
+        except UserError:
+            path.unlink()  # of another version of this program
+        else:
+            return resumed
+    (out / "policy.onnx").unlink(missing_ok=True)
+    return fresh
+
+
+@contextmanager
+def _shared_estimators(trials: Sequence[Row], configs: Sequence[TrainConfig], folder: Path) -> Iterator[None]:
+    """Classifiers depend on data and seed alone: whoever has trained them leaves them for all algorithms."""
+    pairs = []
+    for trial, run in zip(trials, configs, strict=True):
+        if trial.eta:
+            name = f"{trial.task}_{trial.data_set}_{trial.data}_{trial.seed}.pt"
+            pairs.append((folder / "delta_r" / name, Path(run.out) / "delta_r.pt"))
+    for shared, own in pairs:
+        own.parent.mkdir(parents=True, exist_ok=True)
+        if shared.exists():
+            shutil.copy(shared, own)
+    yield
+    for shared, own in pairs:
+        if own.exists() and not shared.exists():
+            shared.parent.mkdir(parents=True, exist_ok=True)
+            with replaced_when_whole(shared) as to:
+                shutil.copy(own, to)
+        own.unlink(missing_ok=True)
+
+
+def judge(trial: Row, policy: Path) -> Row:
+    """The trial's row: episodes of the policy in the target's dynamics."""
+    walks = evaluate(policy, load_task(f"{trial.task}_plain"), trial.episodes, EVALUATION_SEED)
+    value = float(np.mean([walk.rewards.sum() for walk in walks]))
+    return replace(trial, version=__version__, score=normalised_score(trial.task, value), return_=value)

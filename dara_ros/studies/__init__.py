@@ -1,0 +1,7 @@
+"""What the studies share: their schedule, their results file, and means with intervals.
+
+schedule    many trials at once, over processes or Ray; what fails is tried again
+rows        trials as a CSV file
+estimates   figures with bootstrap intervals
+tables      lines for people
+"""

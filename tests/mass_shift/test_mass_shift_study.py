@@ -1,0 +1,199 @@
+"""The study of shifted masses as data: its trials, its results file, its scores and tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco", reason="needs MuJoCo: pip install 'dara_ros[mujoco]'")
+
+from dara_ros import mujoco_data
+from dara_ros.errors import UserError
+from dara_ros.mass_shift.learners import SMALL, WARM_UPS, stage
+from dara_ros.mass_shift.page import as_text, tables, write_report
+from dara_ros.mass_shift.published import published
+from dara_ros.mass_shift.scores import AGAINST, arrow, count, scores
+from dara_ros.mass_shift.study import (
+    ALGORITHMS,
+    CONDITIONS,
+    DATA_SETS,
+    LEAST_STEPS,
+    NETWORKS,
+    TASKS,
+    Row,
+    Study,
+    conditions_of,
+    missing,
+    read_rows,
+    write_rows,
+)
+from dara_ros.policies.algorithms import algorithms
+from dara_ros.policies.learning import Run
+
+STUDY = Study(data_sets=("random",), seeds=2, size=0.001)  # uniform actions need no behaviours
+
+
+def filled(trial: Row, score: float) -> Row:
+    return replace(trial, version="1", score=score, return_=10 * score)
+
+
+def test_every_trial_is_tried_once_and_one_seed_of_all_comes_first() -> None:
+    trials = list(STUDY.trials())
+    of_one_cell = 5 * 6 + 5 + 2  # AWR is not tuned, MABE has its two modes
+    assert len(trials) == len(set(trials)) == 2 * of_one_cell * 2
+    assert {trial.seed for trial in trials[: 2 * of_one_cell]} == {0}
+    assert {trial.condition for trial in trials if trial.eta} == {"dara", "constant"}
+    assert {trial.algorithm for trial in trials if trial.condition.startswith("prior")} == {"mabe"}
+
+
+def test_the_control_differs_from_dara_in_nothing_but_the_penalty() -> None:
+    assert replace(CONDITIONS["dara"], penalty="constant") == CONDITIONS["constant"]
+    assert replace(CONDITIONS["dara"], penalty="") == CONDITIONS["union"]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("networks", NETWORKS)
+def test_a_warm_up_is_part_of_the_steps(algorithm: str, networks: str) -> None:
+    for updates in (LEAST_STEPS // 2, 1000):
+        one = stage(algorithm, networks, updates)
+        learner = algorithms()[algorithm](3, [Run(np.zeros(11), np.ones(11), one.settings, seed=0)])
+        assert one.steps > 0 and learner.warm_up + one.steps == updates
+
+
+def test_small_networks_are_small_and_nothing_is_left_out() -> None:
+    assert set(SMALL) == set(WARM_UPS) == set(ALGORITHMS)
+    for algorithm in ALGORITHMS:
+        settings = vars(stage(algorithm, "small", 1000).settings)
+        assert {value for name, value in settings.items() if name.endswith("_hidden")} == {(128, 128)}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"tasks": ("ant",)}, "no task 'ant'; there are: hopper, walker2d"),
+        ({"data_sets": ("expert",)}, "no data set 'expert'; there are: random,"),
+        ({"algorithms": ("bc",)}, "no algorithm 'bc'; there are: bcq,"),
+        ({"conditions": ("magic",)}, "no condition 'magic'; there are: 10T,"),
+        ({"algorithms": ("awr",), "conditions": ("tune",)}, "awr: not tried in tune; there are: 10T, 1T,"),
+        ({"networks": "big"}, "no networks 'big'; there are: small, paper"),
+        ({"size": 0.0}, "size: give a share of the paper's data, above 0 and at most 1, not 0.0"),
+        ({"size": 2.0}, "size: give a share"),
+        ({"steps": 19}, "steps: give at least 20, not 19"),
+        ({"eta": -1.0}, "eta is -1"),
+    ],
+)
+def test_wrong_words(wrong: dict, line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        replace(STUDY, **wrong)
+
+
+def test_results_are_written_in_order_and_read_back(tmp_path: Path) -> None:
+    rows = [filled(trial, 0.25 * number) for number, trial in enumerate(STUDY.trials())]
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    write_rows(one, rows)
+    write_rows(other, reversed(rows))
+    assert one.read_bytes() == other.read_bytes()
+    assert one.read_text().startswith(
+        "task,data_set,algorithm,condition,seed,eta,steps,size,networks,episodes,collection_seed,data,"
+        "version,score,return\n"
+    )
+    assert set(read_rows(one)) == set(rows)
+
+
+def test_what_is_done_is_not_done_again_and_what_differs_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [filled(trial, 1.0) for trial in STUDY.trials()]
+    assert missing(STUDY, rows) == []
+    assert missing(STUDY, rows[1:]) == [rows[0].trial]
+    for other in ({"steps": 21}, {"size": 0.002}, {"networks": "paper"}, {"collection_seed": 1}):
+        assert len(missing(replace(STUDY, **other), rows)) == len(rows)
+    assert {trial.condition for trial in missing(replace(STUDY, eta=0.2), rows)} == {"dara", "constant"}
+    monkeypatch.setattr(mujoco_data, "EXPLORATION_NOISE", (0.5,))
+    assert len(missing(STUDY, rows)) == len(rows), "other behaviours make other data"
+
+
+# -- the seeds' numbers -------------------------------------------------------------------------------------
+
+
+def test_the_seeds_numbers_are_whole_and_count_as_they_say() -> None:
+    cells = len(TASKS) * len(DATA_SETS)
+    assert len(published()) == cells * (6 * 4 + 5 + 2)
+    assert published()["walker2d", "medium-expert", "cql", "dara"] == 93.3
+    assert published()["hopper", "medium-replay", "bear", "tune"] == 0.7
+    assert published()["walker2d", "random", "mabe", "T^ pi_p"] == -0.2
+    found = count({}, "dara", "union")
+    assert (found.published_above, found.published_cells, found.cells) == (44, 48, 0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "drawn"),
+    [
+        (("hopper", "random", "bcq"), "↓↓↑"),  # 10.6 against 10.6 is drawn as down
+        (("hopper", "medium-expert", "awr"), "↓↓↓"),
+        (("walker2d", "medium", "bear"), "↓↑↓"),
+        (("hopper", "medium-replay", "brac-p"), "↑↑↑"),
+    ],
+)
+def test_arrows_are_the_seeds(cell: tuple[str, str, str], drawn: str) -> None:
+    assert "".join(arrow(published(), (*cell, name), other) for name, other in AGAINST.items()) == drawn
+
+
+# -- tables -------------------------------------------------------------------------------------------------
+
+WORTH = {"10T": 50.0, "1T": 20.0, "union": 30.0, "dara": 40.0, "constant": 41.0, "tune": 10.0}
+
+
+def made_up(study: Study) -> list[Row]:
+    """DARA is above no augmentation, and below its control, in all but MABE."""
+    return [filled(trial, WORTH.get(trial.condition, 5.0) + trial.seed) for trial in study.trials()]
+
+
+def test_scores_are_means_with_intervals_and_never_mixed_with_the_seeds() -> None:
+    found = scores(made_up(STUDY))
+    dara = found["hopper", "random", "bcq", "dara"]
+    assert (dara.seeds, dara.score.value, dara.mean_return.value, dara.published) == (2, 40.5, 405.0, 9.7)
+    assert dara.score.low == 40.0 and dara.score.high == 41.0
+    assert found["hopper", "random", "bcq", "constant"].published is None
+
+
+def test_tables_show_ours_beside_the_seeds_with_arrows(tmp_path: Path) -> None:
+    study = replace(STUDY, tasks=("hopper",), algorithms=("bcq", "awr", "mabe"))
+    rows = [row for row in made_up(study) if (row.algorithm, row.condition) != ("awr", "union")]
+    bcq, awr, tune, mabe = tables(study, scores(rows))
+    assert bcq.head == ("", "10T", "1T", "1T+10S w/o Aug.", "1T+10S DARA", "1T+10S constant")
+    assert bcq.rows == (
+        (
+            "Random",
+            "50.5 [50.0, 51.0] | 10.6",
+            "20.5 [20.0, 21.0] ↓ | 10.6 ↓",
+            "30.5 [30.0, 31.0] ↑ | 8.3 ↓",
+            "40.5 [40.0, 41.0] ↑ | 9.7 ↑",
+            "41.5 [41.0, 42.0]",
+        ),
+    )
+    assert awr.rows[0][3:5] == ("· | 3.4 ↓", "40.5 [40.0, 41.0] | 4.5 ↑"), "no arrow towards what was not run"
+    assert tune.rows == (("Random", "10.5 [10.0, 11.0] | 8.8", "40.5 [40.0, 41.0] ↑ | 9.7 ↑"),)
+    assert mabe.rows == (("Random", "5.5 [5.0, 6.0]", "5.5 [5.0, 6.0]", "10.6", "9.0"),)
+    page = write_report(tmp_path / "report.html", study, scores(rows), "dara benchmark <x>").read_text()
+    for part in ("<svg", "SIZE 0.001", "40.5 [40.0, 41.0] ↑ | 9.7 ↑", "dara benchmark &lt;x&gt;"):
+        assert part in page
+
+
+def test_the_end_of_the_tables_says_who_is_above_whom_and_what_is_short() -> None:
+    rows = made_up(STUDY)
+    behind = ("walker2d", "bear", "dara")
+    rows = [filled(row, 1.0) if (row.task, row.algorithm, row.condition) == behind else row for row in rows]
+    text = as_text(STUDY, scores(rows[:-1]))
+    assert "DARA above no augmentation in 11 of 12 cells (paper: 44 of 48)" in text
+    assert "DARA above its control, a constant penalty in 0 of 12 cells\n" in text
+    assert "DARA above Tune in 9 of 10 cells (paper: 33 of 40)" in text
+    assert text.endswith("Fewer than 2 seeds so far: walker2d random mabe prior_from_source (1)")
+    assert "SIZE 0.001: the paper has 1,000,000" in text.split("\n")[0]
+    full = as_text(replace(STUDY, size=1.0), {})
+    assert "SIZE" not in full and "·" in full and "0 of 0 cells" in full
+
+
+def test_all_conditions_have_their_place() -> None:
+    assert {name for algorithm in ALGORITHMS for name in conditions_of(algorithm)} == set(CONDITIONS)
