@@ -17,6 +17,7 @@ from .dara import augment
 from .dataset import Batch
 
 BATCHES_PER_READ = 16
+BEGINNING = 10  # rows of an episode
 
 
 @dataclass
@@ -40,6 +41,7 @@ class UnionSampler:
         batch_size: int,
         seed: int,
         reward_scale: float = 1.0,
+        beginnings: float = 0.0,
     ) -> None:
         """Prepare; nothing is read yet.
 
@@ -51,6 +53,7 @@ class UnionSampler:
             batch_size: rows of a batch.
             seed: of the choice of rows.
             reward_scale: of all rewards, after they are augmented.
+            beginnings: fraction of rows that are drawn from the first BEGINNING of the domain's episodes.
 
         Raises:
             UserError: `mix` is not a fraction.
@@ -63,6 +66,8 @@ class UnionSampler:
         self.batch_size = batch_size
         self.seed = seed
         self.reward_scale = np.float32(reward_scale)
+        self.beginnings = beginnings
+        self._first_rows: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def target_fraction(self) -> float:
@@ -110,11 +115,24 @@ class UnionSampler:
                 len(self.source) + rng.integers(len(self.target), size=count),
                 rng.integers(len(self.source), size=count),
             )
+        if self.beginnings:
+            chosen = rng.random(count) < self.beginnings
+            rows[chosen] = self._at_a_beginning(rows[chosen] >= len(self.source), rng)
         is_target = rows >= len(self.source)
         source = self.source.rows(rows[~is_target])
         target = self.target.rows(rows[is_target] - len(self.source))
         place = np.argsort(np.argsort(is_target, kind="stable"), kind="stable")
         return self._augmented(_interleave(source, target, place), rows, is_target)
+
+    def _at_a_beginning(self, is_target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """For each a random row of its domain that is one of the first of its episode."""
+        if self._first_rows is None:
+            starts, ends = self.episodes()
+            rows = (starts[:, None] + np.arange(BEGINNING))[np.arange(BEGINNING) < (ends - starts)[:, None]]
+            of_source = rows < len(self.source)
+            self._first_rows = rows[of_source], rows[~of_source]
+        of_source, of_target = self._first_rows
+        return np.where(is_target, *(rng.choice(rows, len(is_target)) for rows in (of_target, of_source)))
 
     def _augmented(self, batch: Batch, rows: np.ndarray, is_target: np.ndarray) -> UnionBatch:
         columns = {name: getattr(batch, name) for name in _COLUMNS}

@@ -29,6 +29,7 @@ class TrainConfig:
     algorithm: str = DEFAULT_ALGORITHM  # one of algorithms.algorithms()
     eta: float = DEFAULT_ETA  # weight of delta_r in the source's rewards; 0: no augmentation, no classifiers
     mix: float | None = None  # fraction of target rows in a batch; None: proportional to the file sizes
+    beginnings: float = 0.0  # fraction of the rows of a batch that are among the first of their episodes
     estimator: str = "classifiers"  # of delta_r: the paper's classifiers, or dynamics: see dynamics_gap
     clip: float = DEFAULT_CLIP  # |delta_r| is at most this
     penalty: str = (
@@ -72,6 +73,8 @@ class TrainConfig:
             raise UserError(f"device is {self.device!r}: give cpu, or cuda on a machine with a GPU")
         if self.mix is not None and not 0.0 <= self.mix <= 1.0:
             raise UserError(f"mix is {self.mix}: give the fraction of target rows in a batch, from 0 to 1")
+        if not 0.0 <= self.beginnings <= 1.0:
+            raise UserError(f"beginnings is {self.beginnings}: give a fraction of a batch, from 0 to 1")
         for name, known in (("penalty", PENALTIES), ("estimator", ESTIMATORS)):
             if getattr(self, name) not in known:
                 raise UserError(f"{name} is {getattr(self, name)!r}: give one of {', '.join(known)}")

@@ -84,8 +84,17 @@ class _Job:
 
     def sampler(self, mix: float | None) -> UnionSampler:
         config = self.config
-        rows, scale = config.settings.batch_size, config.reward_scale
-        return UnionSampler(self.source, self.target, self.delta, config.eta, mix, rows, config.seed, scale)
+        return UnionSampler(
+            self.source,
+            self.target,
+            self.delta,
+            config.eta,
+            mix,
+            config.settings.batch_size,
+            config.seed,
+            config.reward_scale,
+            config.beginnings,
+        )
 
 
 class _StoppedError(Exception):

@@ -9,11 +9,11 @@ import pytest
 
 from dara_ros.errors import UserError
 from dara_ros.policies.dataset import Batch
-from dara_ros.policies.sampling import BATCHES_PER_READ, UnionSampler
+from dara_ros.policies.sampling import BATCHES_PER_READ, BEGINNING, UnionSampler
 
 
 class Numbered:
-    """Row i is observation `first + i` and reward i; only `rows` is called."""
+    """Row i is observation `first + i` and reward i; an episode is 50 rows."""
 
     def __init__(self, count: int, first: int) -> None:
         self.count, self.first = count, first
@@ -24,6 +24,10 @@ class Numbered:
     def rows(self, indices: np.ndarray) -> Batch:
         column = (self.first + indices).astype(np.float32)[:, None]
         return Batch(column, column, indices.astype(np.float32), column + 0.5, np.zeros(len(indices), bool))
+
+    def episodes(self) -> tuple[np.ndarray, np.ndarray]:
+        starts = np.arange(0, self.count, 50)
+        return starts, starts + 50
 
 
 SOURCE, TARGET = Numbered(900, 0), Numbered(100, 1000)
@@ -80,3 +84,20 @@ def test_batches_name_their_rows_and_domain() -> None:
         row = batch.observations[:, 0]
         np.testing.assert_array_equal(batch.is_target, row >= 1000)
         np.testing.assert_array_equal(batch.rows, np.where(row >= 1000, row - 100, row))
+
+
+def test_beginnings_are_drawn_more_often_and_no_domain_more_than_before() -> None:
+    """Here the first rows of the episodes are a fifth of all."""
+
+    def sampler(beginnings: float) -> UnionSampler:
+        return UnionSampler(SOURCE, TARGET, None, 0.0, 0.3, 50, 0, beginnings=beginnings)
+
+    for beginnings in (0.0, 0.4, 1.0):
+        batches = list(islice(sampler(beginnings).batches(), 200))
+        assert {np.count_nonzero(batch.is_target) for batch in batches} == {15}
+        rows = np.concatenate([batch.rows for batch in batches])
+        first = rows % 50 < BEGINNING
+        assert first.mean() == pytest.approx(beginnings + (1.0 - beginnings) / 5, abs=0.02)
+        for target in (False, True):  # every episode has its share
+            of = rows[first & ((rows >= 900) == target)] // 50
+            assert len(np.unique(of)) == (2 if target else 18)

@@ -160,7 +160,8 @@ def test_nan_in_a_data_set_is_refused(files: tuple[Path, Path], tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "changes", [{"eta": -0.1}, {"mix": 1.5}, {"clip": 0.0}, {"steps": 0}, {"algorithm": "magic"}]
+    "changes",
+    [{"eta": -0.1}, {"mix": 1.5}, {"beginnings": 1.5}, {"clip": 0.0}, {"steps": 0}, {"algorithm": "magic"}],
 )
 def test_senseless_settings_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     with pytest.raises(UserError, match=next(iter(changes))):
