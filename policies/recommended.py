@@ -14,6 +14,7 @@ DEFAULT_ALGORITHM = "bcq"
 RECOMMENDED: dict[str, dict[str, Any]] = {
     "bcq": {
         "mix": 0.5,  # of shares as the file sizes are, the source's values mislead the critics
+        "beginnings": 0.1,  # where a walk is decided, and G has few rows to know all behaviours by
         "reward_scale": 0.1,
         "decay": 0.2,
         "settings": {

@@ -24,7 +24,7 @@ COLOURS = {
     "constant": "#e0b04c",
     "centred": "#5b9a68",
 }
-MARKERS = {"": "o", "dynamics": "D", "proportional": "s", "paper": "^"}  # of condition_marker
+MARKERS = {"": "o", "dynamics": "D", "proportional": "s", "paper": "^", "evenly": "x"}  # of the last word
 HEAD = ("condition", "eta", "trials", "distance, m", "return", "falls", "over union", "over constant")
 NOTE = """
 Interquartile means over trials (a training seed on one of the collections) with 95 % bootstrap intervals.
@@ -88,8 +88,8 @@ def plot(scores: Sequence[Score]) -> Figure:
 
 
 def _look(condition: str) -> dict[str, Any]:
-    base, _, variant = condition.partition("_")
-    return {"color": COLOURS[base], "marker": MARKERS[variant], "linestyle": "none"}
+    base, *variants = condition.split("_")
+    return {"color": COLOURS[base], "marker": MARKERS["".join(variants[-1:])], "linestyle": "none"}
 
 
 def _data_sets(scores: Sequence[Score], world: str) -> list[str]:

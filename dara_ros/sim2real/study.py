@@ -24,6 +24,7 @@ VALIDATION = 1_000
 # The papers' settings but for the widths of the networks, for the time of some hundred trainings.
 PAPER: dict[str, Any] = {
     "mix": None,
+    "beginnings": 0.0,
     "reward_scale": 1.0,
     "decay": 1.0,
     "settings": {
@@ -51,6 +52,8 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "constant_paper": PAPER | {"penalty": "constant"},
 }
 COMPARED = ("target", "source", "bc", "union", "dara", "constant", "dara_dynamics", "constant_dynamics")
+EVENLY = {name: f"{name}_evenly" for name in COMPARED}  # the ablation of `beginnings`
+CONDITIONS |= {name: CONDITIONS[of] | {"beginnings": 0.0} for of, name in EVENLY.items()}
 #: Condition -> the one that takes the same from every row, and so knows nothing of a row.
 CONTROLS = {
     "dara": "constant",
@@ -59,9 +62,10 @@ CONTROLS = {
     "dara_proportional": "constant_proportional",
     "dara_paper": "constant_paper",
 }
+CONTROLS |= {EVENLY[name]: EVENLY[control] for name, control in CONTROLS.items() if name in EVENLY}
 #: Condition -> the same without augmentation.
 PLAIN = {
-    name: next((f"union_{kind}" for kind in ("proportional", "paper") if kind in name), "union")
+    name: next((f"union_{kind}" for kind in ("proportional", "paper", "evenly") if kind in name), "union")
     for name in CONDITIONS
 }
 DOSES = {"classifiers": DEFAULT_ETA, "dynamics": 1.0}  # eta by estimator, chosen on the validation
