@@ -18,8 +18,8 @@ LIMIT = 10.0  # where normalised observations and rewards are clipped, standard 
 class PpoConfig:
     """Proximal policy optimisation; the defaults learn to walk in MuJoCo (sim/behaviours/README.md)."""
 
-    steps: int = 1_000_000  # environment steps
-    snapshot_interval: int = 20_000  # environment steps between two snapshots
+    steps: int = 400_000  # environment steps
+    snapshot_interval: int = 10_000  # environment steps between two snapshots
     hidden: int = 64  # units in both layers of actor and critic
     environments: int = 8
     rollout: int = 250  # steps of every environment between two bursts of learning
