@@ -47,7 +47,7 @@ class Learner(Protocol):
         """What files call it."""
 
     def learn(self, course: Course, seed: int, progress: Progress) -> Iterator[Learned]:
-        """Train on `course` and give what was learnt at every snapshot; it holds until the next is asked for.
+        """Train on `course` and give what was learnt at every snapshot; each holds until the next.
 
         Raises:
             UserError: stable-baselines3 is not installed.

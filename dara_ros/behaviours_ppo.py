@@ -18,8 +18,8 @@ LIMIT = 10.0  # where normalised observations and rewards are clipped, standard 
 class PpoConfig:
     """Proximal policy optimisation; the defaults learn to walk in MuJoCo (sim/behaviours/README.md)."""
 
-    steps: int = 400_000  # environment steps
-    snapshot_interval: int = 10_000  # environment steps between two snapshots
+    steps: int = 300_000  # environment steps
+    snapshot_interval: int = 20_000  # environment steps between two snapshots
     hidden: int = 64  # units in both layers of actor and critic
     environments: int = 8
     rollout: int = 250  # steps of every environment between two bursts of learning
@@ -28,7 +28,8 @@ class PpoConfig:
     discount: float = 0.99
     trace: float = 0.95  # lambda of the advantages
     clip: float = 0.2  # how far a burst may move an action's probability, relative
-    learning_rate: float = 3e-4  # at first; it falls in a straight line to 0
+    learning_rate: float = 3e-4  # at first
+    decay_steps: int = 1_000_000  # environment steps over which it falls to 0, in a straight line
 
     @property
     def name(self) -> str:
@@ -70,8 +71,8 @@ def new_model(config: PpoConfig, course: Course, seed: int) -> Any:
         seed=seed,
     )
     model.set_logger(Logger(folder=None, output_formats=[]))
-    # Its own schedule counts from one snapshot to the next.
-    model.lr_schedule = lambda _: config.learning_rate * (1.0 - model.num_timesteps / config.steps)
+    # stable-baselines3's own schedule counts from one snapshot to the next.
+    model.lr_schedule = lambda _: config.learning_rate * (1.0 - model.num_timesteps / config.decay_steps)
     return model
 
 

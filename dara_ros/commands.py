@@ -278,7 +278,7 @@ def train_behaviours(
     ] = None,
     seed: Seed = 0,
     steps: Annotated[
-        int | None, typer.Option(min=10_000, help="Environment steps. [240000, in MuJoCo 400000]")
+        int | None, typer.Option(min=10_000, help="Environment steps. [240000, in MuJoCo 300000]")
     ] = None,
     as_json: Json = False,
 ) -> None:
