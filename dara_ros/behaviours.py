@@ -1,18 +1,18 @@
 """Learned behaviour policies, which come with the package as ONNX.
 
-They are made here: soft actor-critic (Haarnoja et al. 2018, stable-baselines3's implementation) on one
-course, snapshots along the way, each judged over enough episodes to tell them apart.
+They are made here: a learner (behaviours_sac.py, behaviours_ppo.py) trains on one course, and leaves
+snapshots along the way, each of which is judged over enough episodes to tell them apart.
 """
 
 from __future__ import annotations
 
-import copy
 import csv
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,9 +20,8 @@ from .courses import Course
 from .errors import UserError
 
 if TYPE_CHECKING:
-    import gymnasium
+    from .policies.dataset import DataSetInfo
 
-PARALLEL_ENVIRONMENTS = 8
 REPLAY = 5  # snapshots that stand for what the medium policy's training saw
 SELECTION_EPISODES = 12  # fewer do not tell snapshots apart (facts/a1_sim.md section 3)
 SELECTION_SEED = 50_000  # worlds on which nothing else is trained or judged
@@ -30,20 +29,29 @@ SELECTION_SEED = 50_000  # worlds on which nothing else is trained or judged
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
-@dataclass(frozen=True)
-class SacConfig:
-    """Soft actor-critic; the defaults are what was stable for the A1 (facts/a1_sim.md section 3)."""
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What a learner knew at a snapshot."""
 
-    steps: int = 240_000  # environment steps
-    snapshot_interval: int = 10_000  # environment steps between two snapshots
-    hidden: int = 128  # units in both layers of actor and critics
-    batch_size: int = 128
-    discount: float = 0.99
-    learning_rate: float = 3e-4
-    updates_per_step: float = 0.25  # gradient steps per environment step
-    random_steps: int = 5_000  # before learning starts
-    initial_temperature: float = 0.02
-    reward_scale: float = 0.1
+    steps: int  # environment steps that the snapshot is named after
+    trained_steps: int  # in truth: a learner's last round may go beyond
+    network: Any  # torch module, observations (B, S) -> the policy's mean actions (B, A) in [-1, 1]
+    observations: np.ndarray  # (N, S), what it met of late; N up to 1,000
+
+
+class Learner(Protocol):
+    """The settings of an algorithm, and how it learns with them."""
+
+    @property
+    def name(self) -> str:
+        """What files call it."""
+
+    def learn(self, course: Course, seed: int, progress: Progress) -> Iterator[Learned]:
+        """Train on `course` and give what was learnt at every snapshot; each holds until the next.
+
+        Raises:
+            UserError: stable-baselines3 is not installed.
+        """
 
 
 @dataclass(frozen=True)
@@ -56,18 +64,8 @@ class Snapshot:
     falls: int
 
 
-MUJOCO_SAC = SacConfig(
-    steps=300_000,
-    # Discounted by 0.99, falling after 180 steps costs but a sixth (0.99^180) of what hopping for ever gives.
-    discount=0.995,
-    learning_rate=1e-3,
-    updates_per_step=0.5,
-    initial_temperature=0.1,
-)
-
-
 def train_behaviours(
-    course: Course, seed: int, out: Path, config: SacConfig, progress: Progress
+    course: Course, seed: int, out: Path, config: Learner, progress: Progress
 ) -> list[Snapshot]:
     """Train on `course` and write `out`/{medium,expert,replay_STEPS}.onnx, scores.csv and every snapshot.
 
@@ -79,9 +77,10 @@ def train_behaviours(
     """
     out.mkdir(parents=True, exist_ok=True)
     paths = {}
-    for steps, model in train_snapshots(config, course, seed, progress):
-        paths[steps] = out / f"{steps}.onnx"
-        _export_actor(model, course, seed, paths[steps])
+    for learned in config.learn(course, seed, progress):
+        paths[learned.steps] = out / f"{learned.steps}.onnx"
+        made_by = f"{config.name}, {course.name}, seed {seed}, {learned.trained_steps} steps"
+        _export(learned, course.info(made_by), paths[learned.steps])
     snapshots = []
     for steps, path in paths.items():
         returns, distances, falls = course.judge(path, SELECTION_EPISODES, SELECTION_SEED)
@@ -111,86 +110,28 @@ def replay(snapshots: Sequence[Snapshot], medium: Snapshot) -> list[Snapshot]:
     return [before[index] for index in picked]
 
 
-def train_snapshots(
-    config: SacConfig, course: Course, seed: int, progress: Progress
-) -> Iterator[tuple[int, Any]]:
-    """Train SAC on `course`; yield (environment steps, stable-baselines3 model) at every snapshot.
+@contextmanager
+def stable_baselines() -> Iterator[None]:
+    """For imports of the extra [behaviours].
 
     Raises:
-        UserError: stable-baselines3 is not installed.
+        UserError: it is not installed.
     """
     try:
-        import torch
-        from stable_baselines3 import SAC
-        from stable_baselines3.common.logger import Logger
-        from stable_baselines3.common.vec_env import DummyVecEnv
+        yield
     except ImportError as error:
         raise UserError("stable-baselines3 is missing; run: pip install 'dara_ros[behaviours]'") from error
-    torch.set_num_threads(1)
-    rounds = 8  # steps of every environment between two bursts of learning
-    model = SAC(
-        "MlpPolicy",
-        DummyVecEnv([lambda: _scaled(course.environment(), config.reward_scale)] * PARALLEL_ENVIRONMENTS),
-        learning_rate=config.learning_rate,
-        buffer_size=1_000_000,
-        learning_starts=config.random_steps,
-        batch_size=config.batch_size,
-        gamma=config.discount,
-        train_freq=rounds,
-        gradient_steps=int(rounds * PARALLEL_ENVIRONMENTS * config.updates_per_step),
-        ent_coef=f"auto_{config.initial_temperature}",
-        policy_kwargs={"net_arch": [config.hidden, config.hidden]},
-        seed=seed,
-    )
-    model.set_logger(Logger(folder=None, output_formats=[]))
-    _normalise_critics(model)
-    for done in range(config.snapshot_interval, config.steps + 1, config.snapshot_interval):
-        model.learn(config.snapshot_interval, reset_num_timesteps=False)
-        progress("training", done, config.steps)
-        yield done, model
 
 
-def _scaled(environment: gymnasium.Env[np.ndarray, np.ndarray], scale: float) -> Any:
-    import gymnasium
-
-    return gymnasium.wrappers.TransformReward(environment, lambda reward: scale * float(reward))
-
-
-def _normalise_critics(model: Any) -> None:
-    """Layer normalisation after every hidden layer of the critics: without it the returns run away."""
-    from torch import nn
-
-    critic = model.critic
-    for index, network in enumerate(critic.q_networks):
-        layers: list[nn.Module] = []
-        for layer in network:
-            layers.append(layer)
-            if isinstance(layer, nn.Linear) and layer is not network[-1]:
-                layers.append(nn.LayerNorm(layer.out_features))
-        critic.q_networks[index] = nn.Sequential(*layers)
-        setattr(critic, f"qf{index}", critic.q_networks[index])
-    critic.optimizer = critic.optimizer_class(
-        critic.parameters(), lr=model.learning_rate, **critic.optimizer_kwargs
-    )
-    model.critic_target = copy.deepcopy(critic)
-    model.critic_target.set_training_mode(False)
-
-
-def _export_actor(model: Any, course: Course, seed: int, path: Path) -> None:
-    """The actor's mean action, tanh(mu(latent(s))), as a policy file."""
+def _export(learned: Learned, info: DataSetInfo, path: Path) -> None:
     import torch
 
     from .policies.onnx import export_policy
     from .policies.runtime import PolicyMetadata
 
-    actor = model.policy.actor
-    info = course.info(made_by=f"sac, {course.name}, seed {seed}, {model.num_timesteps} steps")
     metadata = PolicyMetadata.of_data(info, info.made_by, 0.0, {})
-    # Not sampled: that would draw from the learner's random numbers and so change what it learns.
-    buffer = model.replay_buffer
-    recent = buffer.observations[: buffer.size()].reshape(-1, buffer.obs_shape[0])[-1000:]
-    with torch.random.fork_rng(devices=[]):  # nor from torch's
-        export_policy(torch.nn.Sequential(actor.latent_pi, actor.mu, torch.nn.Tanh()), recent, metadata, path)
+    with torch.random.fork_rng(devices=[]):  # drawing from the learner's numbers would change what it learns
+        export_policy(learned.network, learned.observations, metadata, path)
 
 
 def _write_scores(path: Path, snapshots: Sequence[Snapshot]) -> None:

@@ -287,17 +287,19 @@ def train_behaviours(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train the medium, the expert and the replay behaviours with soft actor-critic.
+    """Train the medium, the expert and the replay behaviours: by SAC on the A1, by PPO in MuJoCo.
 
     \b
     Example:
       dara behaviours train --world flat --seed 0 --out runs/behaviours
     """
-    from .behaviours import MUJOCO_SAC, SacConfig
     from .behaviours import train_behaviours as train_snapshots
+    from .behaviours_ppo import PpoConfig
+    from .behaviours_sac import SacConfig
     from .courses import MujocoCourse, WalkingCourse
 
-    course, config = (WalkingCourse(world), SacConfig()) if task is None else (MujocoCourse(task), MUJOCO_SAC)
+    course = WalkingCourse(world) if task is None else MujocoCourse(task)
+    config = SacConfig() if task is None else PpoConfig()
     if steps is not None:
         config = replace(config, steps=steps)
     with progress_bars() as report:

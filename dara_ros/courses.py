@@ -79,23 +79,12 @@ class MujocoCourse:
     """One of MuJoCo's tasks in one dynamics."""
 
     name: str  # of the task, or its YAML file
-    # Beyond it, m/s, speed is worth nothing to the learner: else it lunges, falls, and learns no better.
-    speed: float = 1.5
 
     def environment(self) -> gymnasium.Env[np.ndarray, np.ndarray]:
-        """The task with the learner's worth of speed."""
-        import gymnasium
-
+        """The task as it is."""
         from .sim.mujoco_tasks import load_task, make_environment
 
-        speed = self.speed
-
-        class LearnersReward(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarray]):
-            def step(self, action: np.ndarray) -> Any:
-                observation, reward, fell, cut, info = self.env.step(action)
-                return observation, float(reward) - max(info["x_velocity"] - speed, 0.0), fell, cut, info
-
-        return LearnersReward(make_environment(load_task(self.name)))
+        return make_environment(load_task(self.name))
 
     def info(self, made_by: str) -> DataSetInfo:
         """Without a robot of ours."""

@@ -93,7 +93,10 @@ def _to_onnx(module: torch.nn.Module, example: np.ndarray) -> onnx.ModelProto:
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
     assert program is not None  # None only where a file name is given
-    return program.model_proto
+    model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # the exporter's stack traces: paths and lines of whoever trained it
+    return model
 
 
 def _check_weights(model: onnx.ModelProto, path: Path) -> None:

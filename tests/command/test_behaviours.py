@@ -1,23 +1,31 @@
-"""Behaviours: SAC really learns, every snapshot is judged, and the chosen ones are policy files that load."""
+"""Behaviours: SAC and PPO learn, every snapshot is judged, and the chosen ones are policy files that load."""
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dara_ros import behaviours
-from dara_ros.behaviours import (
-    SacConfig,
-    Snapshot,
-    choose,
-    replay,
-    train_behaviours,
-)
+from dara_ros.behaviours import Snapshot, choose, replay, train_behaviours
+from dara_ros.behaviours_ppo import PpoConfig, mean_action, new_model
+from dara_ros.behaviours_sac import SacConfig
 from dara_ros.courses import MujocoCourse, WalkingCourse
+from dara_ros.errors import UserError
 from dara_ros.policies.runtime import Policy
 
 TINY = SacConfig(steps=512, snapshot_interval=256, hidden=16, batch_size=32, random_steps=64)
+TINY_PPO = PpoConfig(
+    steps=512,
+    snapshot_interval=256,
+    hidden=16,
+    environments=2,
+    rollout=64,
+    epochs=2,
+    batch_size=32,
+    decay_steps=1024,
+)
 
 
 def test_medium_is_closest_to_half_of_the_experts_return() -> None:
@@ -52,22 +60,49 @@ def test_training_writes_policies_that_changed_and_their_scores(
     assert stages[-1] == ("judging snapshots", 2, 2)
 
 
-def test_mujocos_tasks_are_trained_on_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mujocos_tasks_are_learnt_by_ppo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mujoco")
     monkeypatch.setattr(behaviours, "SELECTION_EPISODES", 2)
-    snapshots = train_behaviours(MujocoCourse("hopper_shifted"), 0, tmp_path, TINY, lambda *stage: None)
+    snapshots = train_behaviours(MujocoCourse("hopper_shifted"), 0, tmp_path, TINY_PPO, lambda *stage: None)
     assert [snapshot.falls for snapshot in snapshots] == [2, 2]
-    policy = Policy.load(tmp_path / "expert.onnx")
-    assert (policy.metadata.robot, policy.metadata.algorithm[:19]) == ("none", "sac, hopper_shifted")
-    assert policy(np.zeros(11, np.float32)).shape == (3,)
+    first, second = (Policy.load(tmp_path / f"{steps}.onnx") for steps in (256, 512))
+    assert (second.metadata.robot, second.metadata.algorithm) == (
+        "none",
+        "ppo, hopper_shifted, seed 0, 512 steps",
+    )
+    observations = np.random.default_rng(0).standard_normal((8, 11)).astype(np.float32)
+    assert first(observations).shape == (8, 3)
+    assert np.abs(first(observations) - second(observations)).max() > 1e-4, "the second learnt nothing more"
 
 
-def test_speed_beyond_what_is_safe_is_worth_nothing_to_the_learner() -> None:
+def test_ppos_policy_takes_observations_as_they_come() -> None:
+    """stable-baselines3's own actions, whose normalisation lies outside its network."""
     pytest.importorskip("mujoco")
-    slow, fast = (MujocoCourse("hopper_plain", speed).environment() for speed in (0.0, 1e3))
-    slow.reset(seed=0)
-    fast.reset(seed=0)
-    for _ in range(10):
-        _, less, _, _, info = slow.step(np.ones(3, np.float32))
-        _, reward, _, _, _ = fast.step(np.ones(3, np.float32))
-        assert float(less) == pytest.approx(float(reward) - max(info["x_velocity"], 0.0))
+    import torch
+
+    model = new_model(TINY_PPO, MujocoCourse("hopper_plain"), 0)
+    model.learn(256)
+    observations = 20.0 * np.random.default_rng(0).standard_normal((64, 11)).astype(np.float32)
+    normalised = model.get_vec_normalize_env().normalize_obs(observations)
+    expected, _ = model.predict(normalised, deterministic=True)
+    with torch.no_grad():
+        actions = mean_action(model)(torch.from_numpy(observations)).numpy()
+    assert np.abs(normalised).max() == 10.0, "some observation lies beyond what is clipped"
+    assert actions == pytest.approx(expected, abs=1e-5)
+
+
+def test_ppos_learning_rate_falls_from_snapshot_to_snapshot() -> None:
+    pytest.importorskip("mujoco")
+    model = new_model(TINY_PPO, MujocoCourse("hopper_plain"), 0)
+    rates = []
+    for _ in range(2):
+        model.learn(256, reset_num_timesteps=False)
+        rates.append(model.policy.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.75 * TINY_PPO.learning_rate, 0.5 * TINY_PPO.learning_rate])
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    for config in (TINY, TINY_PPO):
+        with pytest.raises(UserError, match=r"stable-baselines3 is missing; run: pip install 'dara_ros\[b"):
+            next(config.learn(MujocoCourse("hopper_plain"), 0, lambda *stage: None))

@@ -27,24 +27,24 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bc": {"hidden": SMALL},
     "bcq": {"critic_hidden": SMALL, "perturbation_hidden": SMALL, "vae_hidden": (128, 128)},
     "bear": {
-        "critic_hidden": SMALL, "policy_hidden": SMALL, "vae_hidden": (128, 128), "warm_up": 1500,
+        "critic_hidden": SMALL, "policy_hidden": SMALL, "vae_hidden": (128, 128), "warm_up": 700,
         "policy_learning_rate": 1e-3, "multiplier_learning_rate": 1e-2,
     },
     "brac-p": {
-        "critic_hidden": SMALL, "policy_hidden": SMALL, "clone_steps": 1500, "critic_steps": 300,
+        "critic_hidden": SMALL, "policy_hidden": SMALL, "clone_steps": 700, "critic_steps": 300,
         "policy_learning_rate": 3e-4, "prior_learning_rate": 1e-3,
     },
     "cql": {
-        "critic_hidden": SMALL, "policy_hidden": SMALL, "cloning_steps": 1000, "samples": 4,
+        "critic_hidden": SMALL, "policy_hidden": SMALL, "cloning_steps": 500, "samples": 4,
         "policy_learning_rate": 1e-3,
     },
     "mabe": {**MODEL, "model_steps": 1200, "value_hidden": SMALL},
     "mopo": {
-        **MODEL, "model_steps": 1000, "real_ratio": 0.5, "uncertainty": "mixture",
+        **MODEL, "model_steps": 800, "real_ratio": 0.5, "uncertainty": "mixture",
         "uncertainty_penalty": 20.0,
     },
 }  # fmt: skip
-STEPS = {"mopo": 3000, "bear": 1000, "cql": 500, "mabe": 500}
+STEPS = {"mopo": 1500, "bear": 400, "cql": 300, "mabe": 500}
 EPISODES = 5
 
 
@@ -74,12 +74,12 @@ def test_it_walks_much_farther_than_chance(
     source, target = map(str, files)
     config = TrainConfig(
         source, target, str(tmp_path / "run"), name,
-        eta=0.0, mix=1.0, steps=STEPS.get(name, 1500), settings=settings,
+        eta=0.0, mix=1.0, steps=STEPS.get(name, 800), settings=settings,
     )  # fmt: skip
     policy = train(config).policy
     assert policy is not None
     walks = evaluate(policy, load_task("hopper_plain"), EPISODES, 0)
-    assert np.mean([each.rewards.sum() for each in walks]) > 3.0 * by_chance > 30.0
+    assert np.mean([each.rewards.sum() for each in walks]) > 5.0 * by_chance > 50.0
 
 
 def test_none_is_left_out() -> None:

@@ -102,6 +102,11 @@ def test_metadata_come_back_to_the_last_digit(exported: Path) -> None:
     assert np.shape(found.golden_actions) == (GOLDEN_PAIRS, A)
 
 
+def test_the_file_tells_nothing_of_the_computer_it_was_made_on(exported: Path) -> None:
+    """The exporter would add stack traces: equal policies of two installations would differ, too."""
+    assert b".py" not in exported.read_bytes()
+
+
 def test_export_leaves_the_module_alone_and_no_temporary_file(exported: Path) -> None:
     module = make_network().train()
     before = {name: value.clone() for name, value in module.state_dict().items()}
