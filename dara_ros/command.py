@@ -54,8 +54,14 @@ def spread(arguments: list[str]) -> list[str]:
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a command as Ctrl-C does: no file torn, no process left behind."""
-    signal.raise_signal(signal.SIGINT)
+    """SIGTERM ends a command as Ctrl-C does: no file torn, no process left behind.
+
+    Also where Ctrl-C is ignored, as a shell has it for what it runs in the background.
+    """
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    if not callable(on_interrupt):
+        raise KeyboardInterrupt
+    on_interrupt(number, frame)
 
 
 def _explain(error: Exception) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -82,6 +83,20 @@ def test_interrupted_collection_keeps_its_rows(tmp_path: Path) -> None:
     with DataSet(out) as data:
         data.check()
         assert data.column("timeouts")[-1] or data.column("terminals")[-1]
+
+
+def test_sigterm_ends_what_a_shell_runs_in_the_background() -> None:
+    command = [sys.executable, "-m", "dara_ros.command", "evaluate", "trot", "--episodes", "100000"]
+    script = f"trap '' INT; exec {shlex.join([*command, '--workers', '1'])}"  # as after `&` in a script
+    process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (children := _simulators(psutil.Process(process.pid))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert b"Traceback" not in err
+    assert children and not psutil.wait_procs(children, timeout=5)[1]
 
 
 def test_evaluation_is_paired_and_reproducible(zero_policy: Path) -> None:
