@@ -120,7 +120,7 @@ def sim2real(
 
     environment_class()
     from .sim2real.page import as_text, plot, write_report
-    from .sim2real.scores import scores
+    from .sim2real.scores import gains, scores
     from .sim2real.study import COMPARED, DATA_SETS, WORLDS, Row, Study, missing, read_rows, write_rows
     from .sim2real.trials import cell_job, data_files
 
@@ -158,11 +158,14 @@ def sim2real(
 
         jobs = [cell_job(study, cell, trials, out) for cell, trials in work]
         failed = _run(jobs, workers, ray, interrupted, take)
-    if found := scores(row for row in rows if row.trial in asked):  # a file may hold other studies too
+    of_study = [row for row in rows if row.trial in asked]  # a file may hold other studies too
+    if of_study:
+        found, gained = scores(of_study), gains(of_study)
         out.mkdir(parents=True, exist_ok=True)
-        page = write_report(out / "report.html", found, shlex.join(["dara", *sys.argv[1:]]))
+        page = write_report(out / "report.html", found, gained, shlex.join(["dara", *sys.argv[1:]]))
         plot(found).savefig(out / "distance.png", dpi=110)
-        emit(found, as_json, f"{as_text(found)}\n\n{results}, {page}")
+        text = f"{as_text(found, gained)}\n\n{results}, {page}"
+        emit({"scores": found, "gains": gained}, as_json, text)
     _end(interrupted(), failed)
 
 

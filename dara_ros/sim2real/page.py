@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ..report import figure_part, table, write_page
 from ..studies.estimates import Estimate
 from ..studies.tables import in_columns
-from .scores import Score
+from .scores import Gain, Score
 from .study import DATA_SETS, SOURCE_WORLD
 
 COLOURS = {
@@ -26,16 +26,18 @@ COLOURS = {
 }
 MARKERS = {"": "o", "dynamics": "D", "proportional": "s", "paper": "^", "evenly": "x"}  # of the last word
 HEAD = ("condition", "eta", "trials", "distance, m", "return", "falls", "over union", "over constant")
+GAIN_HEAD = ("condition", "eta", "trials", "over union, m", "over constant, m")
 NOTE = """
 Interquartile means over trials (a training seed on one of the collections) with 95 % bootstrap intervals.
 Every trial is the last policy of its training, walked through ONNX in worlds that no data set and no choice
 has seen. Over union: times as far as the same training without augmentation. Over constant: times as far as
 with the mean of delta r taken from every source row, which holds nothing of what is known of a row. Both are
-of the same seeds and data. Everything is simulated, the robot too.
+of the same seeds and data; the last table has the differences in metres over all of them. Everything is
+simulated, the robot too.
 """
 
 
-def write_report(path: Path, scores: Sequence[Score], command: str) -> Path:
+def write_report(path: Path, scores: Sequence[Score], gains: Sequence[Gain], command: str) -> Path:
     """The report as one HTML file."""
     worlds = list(dict.fromkeys(score.world for score in scores))
     parts = [f"<p>{NOTE}</p>", figure_part(plot(scores), "Distance in the target world, m per episode.")]
@@ -44,11 +46,12 @@ def write_report(path: Path, scores: Sequence[Score], command: str) -> Path:
         for data_set in _data_sets(scores, world):
             rows = [_cells(s) for s in scores if (s.world, s.data_set) == (world, data_set)]
             parts.append(f"<h3>{data_set}</h3>{table(HEAD, rows)}")
+    parts.append(f"<h2>All worlds and data sets</h2>{table(GAIN_HEAD, [_gain_cells(g) for g in gains])}")
     parts.append(f"<h2>The same again</h2><pre>{command}</pre>")
     return write_page(path, "From simulation to a simulated robot: with and without DARA", parts)
 
 
-def as_text(scores: Sequence[Score]) -> str:
+def as_text(scores: Sequence[Score], gains: Sequence[Gain]) -> str:
     """The tables for people."""
     lines = []
     for world in dict.fromkeys(score.world for score in scores):
@@ -56,6 +59,7 @@ def as_text(scores: Sequence[Score]) -> str:
             lines.append(f"\n{SOURCE_WORLD} -> {world}, {data_set}")
             rows = [HEAD, *(_cells(s) for s in scores if (s.world, s.data_set) == (world, data_set))]
             lines += in_columns(rows)
+    lines += ["\nall worlds and data sets", *in_columns([GAIN_HEAD, *map(_gain_cells, gains)])]
     return "\n".join(lines).strip()
 
 
@@ -98,10 +102,16 @@ def _data_sets(scores: Sequence[Score], world: str) -> list[str]:
 
 
 def _cells(score: Score) -> tuple[str, ...]:
-    def text(estimate: Estimate | None) -> str:
-        return "" if estimate is None else str(estimate)
-
     return (
         score.condition, f"{score.eta:g}", str(score.trials), str(score.distance_m), str(score.mean_return),
-        f"{score.falls:.0%}", text(score.over_union), text(score.over_constant),
+        f"{score.falls:.0%}", _text(score.over_union), _text(score.over_constant),
     )  # fmt: skip
+
+
+def _gain_cells(gain: Gain) -> tuple[str, ...]:
+    over = _text(gain.over_union), _text(gain.over_constant)
+    return gain.condition, f"{gain.eta:g}", str(gain.trials), *over
+
+
+def _text(estimate: Estimate | None) -> str:
+    return "" if estimate is None else str(estimate)

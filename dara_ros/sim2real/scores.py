@@ -1,4 +1,4 @@
-"""Interquartile means over trials, and ratios of them.
+"""Interquartile means over trials, ratios of them, and what is gained in metres.
 
 A trial is a training seed on a collection seed; its score is a mean over episodes.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..studies.estimates import Estimate, interquartile_mean, ratio
-from .study import CONDITIONS, CONTROLS, PLAIN, Row
+from .study import CONDITIONS, CONTROLS, PLAIN, Cell, Row
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,44 @@ class Score:
     falls: float
     over_union: Estimate | None
     over_constant: Estimate | None
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a condition walks farther, over all worlds and data sets, than others with the same seed and data.
+
+    Attributes:
+        over_union, over_constant: interquartile means of the difference in m; None where there are no pairs.
+    """
+
+    condition: str
+    eta: float
+    trials: int
+    over_union: Estimate | None
+    over_constant: Estimate | None
+
+
+def gains(rows: Iterable[Row]) -> list[Gain]:
+    """One for every condition and eta that was tried."""
+    groups: dict[tuple[str, float], dict[Cell, float]] = {}
+    for row in rows:
+        cell = Cell(row.data_set, row.world, row.collection_seed, row.seed)
+        groups.setdefault((row.condition, row.eta), {})[cell] = row.distance_m
+
+    def over(mine: dict[Cell, float], other: tuple[str, float]) -> Estimate | None:
+        theirs = groups.get(other, {})
+        farther = [distance - theirs[cell] for cell, distance in mine.items() if cell in theirs]
+        return interquartile_mean(farther) if farther and theirs is not mine else None
+
+    order = list(CONDITIONS)
+    return [
+        Gain(
+            condition, eta, len(mine),
+            over(mine, (PLAIN[condition], 0.0)),
+            over(mine, (CONTROLS.get(condition, ""), eta)),
+        )
+        for (condition, eta), mine in sorted(groups.items(), key=lambda g: (order.index(g[0][0]), g[0][1]))
+    ]  # fmt: skip
 
 
 def scores(rows: Iterable[Row]) -> list[Score]:

@@ -19,7 +19,7 @@ from dara_ros.errors import UserError
 from dara_ros.policies.dataset import DataSet
 from dara_ros.sim2real import trials as trials_module
 from dara_ros.sim2real.page import as_text, write_report
-from dara_ros.sim2real.scores import scores
+from dara_ros.sim2real.scores import gains, scores
 from dara_ros.sim2real.study import (
     COMPARED,
     CONDITIONS,
@@ -146,10 +146,29 @@ def test_scores_compare_with_the_union_and_with_the_control_of_the_same_eta(tmp_
         3.5 / 2.5
     )
     assert found["low_battery", "medium", "union", 0.0].over_union is None
-    page = write_report(tmp_path / "report.html", list(found.values()), "dara benchmark").read_text()
+    gained = gains(rows)
+    page = write_report(tmp_path / "report.html", list(found.values()), gained, "dara benchmark").read_text()
     for part in ("<svg", "flat to low_battery", "medium-expert", "1.40 [1.40, 1.40]", "over constant"):
         assert part in page
-    assert "flat -> obstructive, medium-expert" in as_text(list(found.values()))
+    assert "flat -> obstructive, medium-expert" in as_text(list(found.values()), gained)
+
+
+def test_gains_are_of_the_same_seed_and_data_in_all_cells() -> None:
+    """DARA at 0.1 walks a metre farther than the union of its own cell, wherever that comes to."""
+    base = {cell: float(number) for number, cell in enumerate(STUDY.cells())}
+    worth = {"union": 0.0, "dara": 1.0, "constant": 0.25}
+
+    def of(trial: Row) -> Row:
+        cell = Cell(trial.data_set, trial.world, trial.collection_seed, trial.seed)
+        return filled(trial, base[cell] - 3.0 + worth[trial.condition])
+
+    rows = [of(trial) for trial in STUDY.trials() if trial.eta < 0.5]
+    union, dara, constant = gains(rows)
+    assert (union.condition, union.over_union, union.over_constant) == ("union", None, None)
+    assert dara.trials == len(STUDY.cells()) and str(dara.over_union) == "1.00 [1.00, 1.00]"
+    assert str(dara.over_constant) == "0.75 [0.75, 0.75]" and str(constant.over_union) == "0.25 [0.25, 0.25]"
+    lonely = [row for row in rows if row.condition == "dara" or row.seed == 1]
+    assert gains(lonely)[1].over_union == dara.over_union  # a trial without its pair counts for nothing
 
 
 # -- trials -------------------------------------------------------------------------------------------------
@@ -212,7 +231,7 @@ def test_a_study_that_is_stopped_goes_on(tmp_path: Path, capfd: pytest.CaptureFi
     after = read_rows(results)
     assert len(after) == 4 and before <= set(after)
     assert (tmp_path / "distance.png").read_bytes()[:4] == b"\x89PNG"
-    assert {row["condition"] for row in json.loads(out)} == {"bc"}
+    assert {row["condition"] for row in json.loads(out)["scores"]} == {"bc"}
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
@@ -223,7 +242,7 @@ def test_the_table_is_of_what_was_asked_for(tmp_path: Path, capfd: pytest.Captur
     rows += [filled(trial, distance=9.0) for study in others for trial in study.trials()]
     write_rows(tmp_path / "results.csv", rows)
     assert main(command(tmp_path, 5, "--json")) == 0
-    found = json.loads(capfd.readouterr().out)
+    found = json.loads(capfd.readouterr().out)["scores"]
     assert [(row["condition"], row["trials"], row["distance_m"]["value"]) for row in found] == [
         ("bc", 4, 1.0)
     ]
