@@ -123,6 +123,14 @@ def stable_baselines() -> Iterator[None]:
         raise UserError("stable-baselines3 is missing; run: pip install 'dara_ros[behaviours]'") from error
 
 
+def snapshots_of(model: Any, steps: int, interval: int, progress: Progress) -> Iterator[int]:
+    """Train stable-baselines3's model and stop at every snapshot; gives the environment steps up to there."""
+    for done in range(interval, steps + 1, interval):
+        model.learn(interval, reset_num_timesteps=False)
+        progress("training", done, steps)
+        yield done
+
+
 def _export(learned: Learned, info: DataSetInfo, path: Path) -> None:
     import torch
 

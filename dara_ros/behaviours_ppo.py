@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .behaviours import Learned, Progress, stable_baselines
+from .behaviours import Learned, Progress, snapshots_of, stable_baselines
 from .courses import Course
 
 LIMIT = 10.0  # where normalised observations and rewards are clipped, standard deviations
@@ -39,9 +39,7 @@ class PpoConfig:
     def learn(self, course: Course, seed: int, progress: Progress) -> Iterator[Learned]:
         """As `Learner`."""
         model = new_model(self, course, seed)
-        for done in range(self.snapshot_interval, self.steps + 1, self.snapshot_interval):
-            model.learn(self.snapshot_interval, reset_num_timesteps=False)
-            progress("training", done, self.steps)
+        for done in snapshots_of(model, self.steps, self.snapshot_interval, progress):
             yield Learned(done, model.num_timesteps, mean_action(model), _recent(model))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .behaviours import Learned, Progress, stable_baselines
+from .behaviours import Learned, Progress, snapshots_of, stable_baselines
 from .courses import Course
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ class SacConfig:
         )
         model.set_logger(Logger(folder=None, output_formats=[]))
         _normalise_critics(model)
-        for done in range(self.snapshot_interval, self.steps + 1, self.snapshot_interval):
-            model.learn(self.snapshot_interval, reset_num_timesteps=False)
-            progress("training", done, self.steps)
+        for done in snapshots_of(model, self.steps, self.snapshot_interval, progress):
             yield Learned(done, model.num_timesteps, _mean_action(model), _recent(model))
 
 

@@ -15,11 +15,17 @@ import typer
 from .command_line import INTERRUPTED, Json, Workers, benchmark_app, emit, say
 from .errors import UserError
 from .interrupts import stop_on_interrupt
-from .progress import progress_bars
+from .progress import Report, progress_bars
 
 if TYPE_CHECKING:
     from .studies.schedule import Failure, Job
 
+Results = Annotated[
+    Path | None, typer.Option(help="Results; a trial that is in it is not run again. [results.csv in --out]")
+]
+Cluster = Annotated[
+    str | None, typer.Option(help="Run on this Ray cluster instead (address; local starts one).")
+]
 FAILED = 1  # exit status where trials failed, and failed again
 
 
@@ -57,6 +63,18 @@ def _run(
     return failed
 
 
+def _keeper(rows: list[Any], results: Path, asked: set[Any], report: Report) -> Callable[[Any], None]:
+    """Adds a row to `rows` and to the results file, and reports how many of those asked for are there."""
+    from .studies.rows import write_rows
+
+    def take(row: Any) -> None:
+        rows.append(row)
+        write_rows(results, rows)
+        report("trials", len(asked & {row.trial for row in rows}), len(asked))
+
+    return take
+
+
 def _end(interrupted: bool, failed: Sequence[Failure]) -> None:
     """Tell what has failed, and exit accordingly."""
     if failed:
@@ -74,10 +92,7 @@ def sim2real(
     out: Annotated[
         Path, typer.Option(help="Folder for data sets, runs, report.html and distance.png.")
     ] = Path("runs/sim2real"),
-    csv: Annotated[
-        Path | None,
-        typer.Option(help="Results; a trial that is in it is not run again. [results.csv in --out]"),
-    ] = None,
+    csv: Results = None,
     world: Annotated[list[str] | None, typer.Option(help="Target world. [all three]")] = None,
     data_set: Annotated[
         list[str] | None, typer.Option(help="medium, medium-expert, medium-replay-expert. [all]")
@@ -101,9 +116,7 @@ def sim2real(
         bool, typer.Option("--validation", help="On collections, seeds and worlds of its own: to choose eta.")
     ] = False,
     workers: Workers = None,
-    ray: Annotated[
-        str | None, typer.Option(help="Run on this Ray cluster instead (address; local starts one).")
-    ] = None,
+    ray: Cluster = None,
     as_json: Json = False,
 ) -> None:
     """BCQ from a flat simulation to other worlds, with DARA and without: the seeds' table, and its controls.
@@ -121,8 +134,9 @@ def sim2real(
     environment_class()
     from .sim2real.page import as_text, plot, write_report
     from .sim2real.scores import gains, scores
-    from .sim2real.study import COMPARED, DATA_SETS, WORLDS, Row, Study, missing, read_rows, write_rows
+    from .sim2real.study import COMPARED, DATA_SETS, WORLDS, Row, Study, missing
     from .sim2real.trials import cell_job, data_files
+    from .studies.rows import read_table
 
     study = Study(
         worlds=tuple(world or WORLDS),
@@ -140,7 +154,7 @@ def sim2real(
     for name in study.worlds:
         load_world(name)
     results = csv or out / "results.csv"
-    rows = read_rows(results)
+    rows = read_table(results, Row)
     work = list(missing(study, rows))
     asked = set(study.trials())
     left, total = sum(len(trials) for _, trials in work), len(asked)
@@ -150,12 +164,7 @@ def sim2real(
             for number, (cell, _) in enumerate(work):
                 report("data sets", number, len(work))
                 data_files(study, cell, out, workers)
-
-        def take(row: Row) -> None:
-            rows.append(row)
-            write_rows(results, rows)
-            report("trials", len(asked & {row.trial for row in rows}), total)
-
+        take = _keeper(rows, results, asked, report)
         jobs = [cell_job(study, cell, trials, out) for cell, trials in work]
         failed = _run(jobs, workers, ray, interrupted, take)
     of_study = [row for row in rows if row.trial in asked]  # a file may hold other studies too
@@ -174,10 +183,7 @@ def mujoco(
     out: Annotated[Path, typer.Option(help="Folder for data sets, runs, report.html and scores.png.")] = Path(
         "runs/mujoco"
     ),
-    csv: Annotated[
-        Path | None,
-        typer.Option(help="Results; a trial that is in it is not run again. [results.csv in --out]"),
-    ] = None,
+    csv: Results = None,
     task: Annotated[list[str] | None, typer.Option(help="hopper, walker2d. [both]")] = None,
     data_set: Annotated[
         list[str] | None, typer.Option(help="random, medium, medium-replay, medium-expert. [all]")
@@ -208,9 +214,7 @@ def mujoco(
     workers: Annotated[
         int | None, typer.Option(help="Processes; all cores unless given, one on a GPU.", min=1)
     ] = None,
-    ray: Annotated[
-        str | None, typer.Option(help="Run on this Ray cluster instead (address; local starts one).")
-    ] = None,
+    ray: Cluster = None,
     as_json: Json = False,
 ) -> None:
     """Hopper and Walker2d with other masses, with DARA and without: the seeds' tables, and a control.
@@ -226,18 +230,9 @@ def mujoco(
     make_environment(load_task("hopper_plain"))  # says what is missing
     from .mass_shift.page import as_text, plot, write_report
     from .mass_shift.scores import counts, scores
-    from .mass_shift.study import (
-        ALGORITHMS,
-        CONDITIONS,
-        DATA_SETS,
-        TASKS,
-        Row,
-        Study,
-        missing,
-        read_rows,
-        write_rows,
-    )
+    from .mass_shift.study import ALGORITHMS, CONDITIONS, DATA_SETS, TASKS, Row, Study, missing
     from .mass_shift.trials import check_device, data_jobs, have_files, training_jobs
+    from .studies.rows import read_table
 
     study = Study(
         tasks=tuple(task or TASKS),
@@ -256,7 +251,7 @@ def mujoco(
     if ray is not None and device is Device.cuda:
         raise UserError("--ray and --device cuda exclude each other: give one of them")
     results = csv or out / "results.csv"
-    rows = read_rows(results)
+    rows = read_table(results, Row)
     work, asked = missing(study, rows), set(study.trials())
     total = len(asked)
     say(f"{total - len(work)} of {total} trials are in {results}; {study.terms()}")
@@ -269,11 +264,7 @@ def mujoco(
             )
             work = have_files(work, (file for failure in failed for file in failure.trials))
 
-        def take(row: Row) -> None:
-            rows.append(row)
-            write_rows(results, rows)
-            report("trials", len(asked & {row.trial for row in rows}), total)
-
+        take = _keeper(rows, results, asked, report)
         trainings = training_jobs(work, out, device.value)
         failed += _run(trainings, workers or (1 if device is Device.cuda else None), ray, interrupted, take)
     found = scores(row for row in rows if row.trial in asked)  # a file may hold other studies too
@@ -313,7 +304,6 @@ def delta_r(
 
     environment_class()
     from dataclasses import replace
-    from itertools import count
 
     from .sim2real.study import WORLDS, Cell, Study
     from .sim2real.trials import data_files

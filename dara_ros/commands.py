@@ -324,9 +324,10 @@ def _train_config(file: Path | None, asked: dict[str, Any], paper: bool) -> Any:
 
     if file is not None and paper:
         raise UserError("--config says everything already: give either it or --paper")
-    settings = {} if paper else recommended(asked)
     if file is not None:
         settings = yaml.safe_load(read_config(file).to_yaml())
+    else:
+        settings = {} if paper else recommended(asked)
     settings |= asked
     for name in ("source", "target", "out"):
         if name not in settings:

@@ -57,13 +57,13 @@ def data_set(
         UserError: no such task, shift or quality, or MuJoCo is not installed.
     """
     made_by = provenance(task, shift, quality, rows, seed)
+    path = file_of(task, shift, quality, rows, seed, folder)
+    if path.exists() and _made_by(path) == made_by:
+        return path
     name = f"{task}_{shift}"
     environment = make_environment(load_task(name))
     policies = [load_policy(path, environment) if path else None for path in _behaviours(name, quality)]
     info = robotless_info(*sizes(environment), world=name, domain=DOMAINS[shift], made_by=made_by)
-    path = file_of(task, shift, quality, rows, seed, folder)
-    if path.exists() and _made_by(path) == made_by:
-        return path
     folder.mkdir(parents=True, exist_ok=True)
     # No two data sets share the randomness of their episodes.
     seeds = episode_seeds(seed << 32 | zlib.crc32(f"{name}_{quality}".encode()))

@@ -6,12 +6,10 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 
 from ..errors import UserError
 from ..mujoco_data import QUALITIES, provenance
 from ..policies.dara import DEFAULT_ETA, check_eta
-from ..studies.rows import read_table, write_table
 
 TASKS = ("hopper", "walker2d")
 DATA_SETS = QUALITIES
@@ -189,20 +187,6 @@ class Row:
     def trial(self) -> Row:
         """What was tried, without what came of it: equal for two rows of the same trial."""
         return replace(self, version="", score=0.0, return_=0.0)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Rows of a results file; none where there is no file.
-
-    Raises:
-        UserError: it is no such file.
-    """
-    return read_table(path, Row)
-
-
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """All rows in a fixed order, whole or not at all."""
-    write_table(path, sorted(rows, key=lambda row: tuple(vars(row).values())))
 
 
 def missing(study: Study, rows: Iterable[Row]) -> list[Row]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,8 @@ from ..mujoco_rollouts import evaluate, normalised_score
 from ..policies.run_files import load_tensors
 from ..policies.train_config import TrainConfig, check_resumable
 from ..policies.training import train_many
-from ..policies.whole_files import replaced_when_whole
 from ..sim.mujoco_tasks import load_task
+from ..studies.estimators import shared_estimator
 from ..studies.schedule import Job
 from .learners import stage
 from .study import CONDITIONS, Row, full_rows
@@ -134,7 +134,10 @@ def run_trials(
         UserError: some diverged; the others have their rows.
     """
     configs = [_going_on(config(trial, folder, device)) for trial in trials]
-    with _shared_estimators(trials, configs, folder):
+    with ExitStack() as shared:
+        for trial, run in zip(trials, configs, strict=True):
+            if trial.eta:
+                shared.enter_context(shared_estimator(_estimator_of(trial, folder), Path(run.out)))
         results = train_many(configs)
     for trial, result in zip(trials, results, strict=True):
         if result.policy is not None:
@@ -207,25 +210,9 @@ def _going_on(fresh: TrainConfig) -> TrainConfig:
     return fresh
 
 
-@contextmanager
-def _shared_estimators(trials: Sequence[Row], configs: Sequence[TrainConfig], folder: Path) -> Iterator[None]:
-    """Classifiers depend on data and seed alone: whoever has trained them leaves them for all algorithms."""
-    pairs = []
-    for trial, run in zip(trials, configs, strict=True):
-        if trial.eta:
-            name = f"{trial.task}_{trial.data_set}_{trial.data}_{trial.seed}.pt"
-            pairs.append((folder / "delta_r" / name, Path(run.out) / "delta_r.pt"))
-    for shared, own in pairs:
-        own.parent.mkdir(parents=True, exist_ok=True)
-        if shared.exists():
-            shutil.copy(shared, own)
-    yield
-    for shared, own in pairs:
-        if own.exists() and not shared.exists():
-            shared.parent.mkdir(parents=True, exist_ok=True)
-            with replaced_when_whole(shared) as to:
-                shutil.copy(own, to)
-        own.unlink(missing_ok=True)
+def _estimator_of(trial: Row, folder: Path) -> Path:
+    """Where the classifiers lie for all algorithms and penalties."""
+    return folder / "delta_r" / f"{trial.task}_{trial.data_set}_{trial.data}_{trial.seed}.pt"
 
 
 def judge(trial: Row, policy: Path) -> Row:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from ..action_sources import shipped_behaviours
 from ..errors import UserError
 from ..policies.dara import DEFAULT_ETA, check_eta
-from ..studies.rows import read_table, write_table
 
 ROBOT, SOURCE_WORLD = "a1", "flat"
 WORLDS = ("obstructive", "vegetation", "low_battery")
@@ -56,18 +54,12 @@ EVENLY = {name: f"{name}_evenly" for name in COMPARED}  # the ablation of `begin
 CONDITIONS |= {name: CONDITIONS[of] | {"beginnings": 0.0} for of, name in EVENLY.items()}
 #: Condition -> the one that takes the same from every row, and so knows nothing of a row.
 CONTROLS = {
-    "dara": "constant",
     "centred": "constant",
-    "dara_dynamics": "constant_dynamics",
-    "dara_proportional": "constant_proportional",
-    "dara_paper": "constant_paper",
+    **{name: name.replace("dara", "constant") for name in CONDITIONS if name.startswith("dara")},
 }
-CONTROLS |= {EVENLY[name]: EVENLY[control] for name, control in CONTROLS.items() if name in EVENLY}
-#: Condition -> the same without augmentation.
-PLAIN = {
-    name: next((f"union_{kind}" for kind in ("proportional", "paper", "evenly") if kind in name), "union")
-    for name in CONDITIONS
-}
+#: Condition -> the same without augmentation: of its kind, the last word, where that has one of its own.
+_OF_ITS_KIND = {name: f"union_{name.rpartition('_')[2]}" for name in CONDITIONS}
+PLAIN = {name: plain if plain in CONDITIONS else "union" for name, plain in _OF_ITS_KIND.items()}
 DOSES = {"classifiers": DEFAULT_ETA, "dynamics": 1.0}  # eta by estimator, chosen on the validation
 
 
@@ -196,20 +188,6 @@ class Row:
     def trial(self) -> Row:
         """What was tried, without what came of it: equal for two rows of the same trial."""
         return replace(self, version="", distance_m=0.0, falls=0, mean_return=0.0)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Rows of a results file; none where there is no file.
-
-    Raises:
-        UserError: it is no such file.
-    """
-    return read_table(path, Row)
-
-
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """All rows in a fixed order, whole or not at all."""
-    write_table(path, sorted(rows, key=lambda row: tuple(vars(row).values())))
 
 
 def missing(study: Study, rows: Iterable[Row]) -> Iterator[tuple[Cell, list[Row]]]:

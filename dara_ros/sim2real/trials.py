@@ -20,6 +20,7 @@ from ..policies.train_config import TrainConfig
 from ..policies.training import train
 from ..policies.whole_files import replaced_when_whole
 from ..rollouts import Setup
+from ..studies.estimators import shared_estimator
 from ..studies.schedule import Job
 from .study import CONDITIONS, ROBOT, SOURCE_WORLD, TEST_WORLDS, VALIDATION, Cell, Row, Study, behaviours
 
@@ -88,13 +89,8 @@ def _train(trial: Row, files: tuple[Path, Path], folder: Path, shared: Path) -> 
     config = _config(trial, files, folder)
     out = Path(config.out)
     shutil.rmtree(out, ignore_errors=True)  # of a study that was stopped
-    out.mkdir(parents=True)
-    own, first = out / "delta_r.pt", shared / config.estimator
-    if first.exists():
-        shutil.copy(first, own)
-    train(config)
-    if own.exists():
-        own.replace(first)
+    with shared_estimator(shared / config.estimator, out):
+        train(config)
     (out / "checkpoint.pt").unlink()
     shutil.rmtree(out / "tensorboard")
     return out / "policy.onnx"

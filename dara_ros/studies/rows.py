@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +52,11 @@ def write_table(path: Path, rows: Sequence[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_when_whole(path) as to:
         to.write_text(text.getvalue())
+
+
+def write_rows(path: Path, rows: Iterable[Any]) -> None:
+    """As `write_table`, in an order that does not depend on which trial came first."""
+    write_table(path, sorted(rows, key=lambda row: tuple(vars(row).values())))
 
 
 def _heading(name: str) -> str:

@@ -27,11 +27,10 @@ from dara_ros.mass_shift.study import (
     Study,
     conditions_of,
     missing,
-    read_rows,
-    write_rows,
 )
 from dara_ros.policies.algorithms import algorithms
 from dara_ros.policies.learning import Run
+from dara_ros.studies.rows import read_table, write_rows
 
 STUDY = Study(data_sets=("random",), seeds=2, size=0.001)  # uniform actions need no behaviours
 
@@ -100,7 +99,7 @@ def test_results_are_written_in_order_and_read_back(tmp_path: Path) -> None:
         "task,data_set,algorithm,condition,seed,eta,steps,size,networks,episodes,collection_seed,data,"
         "version,score,return\n"
     )
-    assert set(read_rows(one)) == set(rows)
+    assert set(read_table(one, Row)) == set(rows)
 
 
 def test_what_is_done_is_not_done_again_and_what_differs_is(monkeypatch: pytest.MonkeyPatch) -> None:

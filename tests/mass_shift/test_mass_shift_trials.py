@@ -17,7 +17,7 @@ import torch
 from dara_ros.command import main
 from dara_ros.errors import UserError
 from dara_ros.mass_shift import trials as trials_module
-from dara_ros.mass_shift.study import Row, Study, read_rows
+from dara_ros.mass_shift.study import Row, Study
 from dara_ros.mass_shift.trials import config, have_files, run_trials, together, training_jobs
 from dara_ros.mujoco_rollouts import normalised_score
 from dara_ros.policies import training as training_module
@@ -25,6 +25,7 @@ from dara_ros.policies.classifiers import ClassifierConfig
 from dara_ros.policies.dataset import DataSet
 from dara_ros.policies.train_config import TrainConfig
 from dara_ros.policies.training import TrainResult, train_many
+from dara_ros.studies.rows import read_table
 
 STUDY = Study(
     tasks=("hopper",),
@@ -170,7 +171,7 @@ def test_from_a_command_to_a_table(tmp_path: Path, capfd: pytest.CaptureFixture[
     out, err = capfd.readouterr()
     assert f"failed, to be tried once more: {union}: " in err and f"failed twice: {union}: " in err
     assert err.rstrip().split("\n")[-1].startswith(f"  {union}: ")
-    assert [row.condition for row in read_rows(tmp_path / "results.csv")] == ["1T"]
+    assert [row.condition for row in read_table(tmp_path / "results.csv", Row)] == ["1T"]
     assert "SIZE 0.001" in out.split("\n")[0] and "· | 8.3 ↓" in out
 
     hindrance.unlink()

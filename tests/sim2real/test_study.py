@@ -29,11 +29,10 @@ from dara_ros.sim2real.study import (
     Study,
     default_eta,
     missing,
-    read_rows,
-    write_rows,
 )
 from dara_ros.sim2real.trials import run_cell
 from dara_ros.studies.estimates import interquartile_mean, ratio
+from dara_ros.studies.rows import read_table, write_rows
 
 pytest.importorskip("pybullet", reason="needs the simulator: pip install 'dara_ros[sim]'")
 
@@ -101,8 +100,8 @@ def test_results_are_written_in_order_and_read_back(tmp_path: Path) -> None:
     write_rows(one, rows)
     write_rows(other, reversed(rows))
     assert one.read_bytes() == other.read_bytes()
-    assert set(read_rows(one)) == set(rows)
-    assert list(missing(STUDY, read_rows(one))) == []
+    assert set(read_table(one, Row)) == set(rows)
+    assert list(missing(STUDY, read_table(one, Row))) == []
     rest = list(missing(STUDY, rows[1:]))
     assert rest == [(STUDY.cells()[0], [rows[0].trial])]
     assert len(list(missing(replace(STUDY, steps=6), rows))) == len(STUDY.cells())
@@ -113,7 +112,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str) -> No
     path = tmp_path / "results.csv"
     path.write_text(content)
     with pytest.raises(UserError, match="no results of this benchmark"):
-        read_rows(path)
+        read_table(path, Row)
 
 
 # -- scores -------------------------------------------------------------------------------------------------
@@ -224,11 +223,11 @@ def test_a_study_that_is_stopped_goes_on(tmp_path: Path, capfd: pytest.CaptureFi
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=60.0) in (0, 130)  # 0: all was done by then
-    before = set(read_rows(results))
+    before = set(read_table(results, Row))
     assert before and main(command(tmp_path, 300, "--json")) == 0
     out, err = capfd.readouterr()
     assert f"{len(before)} of 4 trials are in" in err
-    after = read_rows(results)
+    after = read_table(results, Row)
     assert len(after) == 4 and before <= set(after)
     assert (tmp_path / "distance.png").read_bytes()[:4] == b"\x89PNG"
     assert {row["condition"] for row in json.loads(out)["scores"]} == {"bc"}
