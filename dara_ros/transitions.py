@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .hardware.safety import fault
+from .hardware.safety import fall
 from .hardware.state import Array, JointCommand, RobotState
 from .hardware.task import ACTION_SIZE, WINDOW, Walk, WalkingTask
 from .parsing import SentCommand
@@ -177,7 +177,7 @@ class TransitionBuilder:
             return None
         action = _within_bounds(task.action(walk, period.state, period.command))
         after = task.advance(walk, action, period.following)
-        reason = fault(task.spec, period.following)
+        reason = fall(task.spec, period.state, period.following)
         self._expected = period.following.stamp
         # A fall ends the walk, though the robot takes one more period to damp.
         self._walk = None if reason else after

@@ -241,11 +241,7 @@ NOT_FINITE = "the robot's state is not finite"
 
 
 def fault(spec: RobotSpec, state: RobotState, walking: bool = True) -> str:
-    """Why an energised robot in `state` must be damped, one line; empty where all is well.
-
-    The supervisor damps on it, and the task ends a walk with a fall where it is not empty: simulator and
-    logger mark the same transitions as terminal that stop the robot.
-    """
+    """Why an energised robot in `state` must be damped, one line; empty where all is well."""
     if not state.is_finite():
         return NOT_FINITE
     # An IMU that has not started says (0, 0, 0, 0), which would pass for upright.
@@ -267,6 +263,15 @@ def fault(spec: RobotSpec, state: RobotState, walking: bool = True) -> str:
     return ""
 
 
+def fall(spec: RobotSpec, before: RobotState, state: RobotState) -> str:
+    """Why a walk that went from `before` to `state` in one control period has ended in a fall; empty if not.
+
+    The supervisor damps on all of it, and simulator and logger mark the same transitions as terminal. A
+    damping for what the two states do not tell (a joint that sticks, a silent controller) is none.
+    """
+    return fault(spec, state) or limit_fault(spec, before, state)
+
+
 def unrest(spec: RobotSpec, state: RobotState) -> str:
     """Which joint moves too fast for a robot that lies still, one phrase; empty where none does."""
     joint = int(np.argmax(np.abs(state.joint_velocities)))
@@ -276,7 +281,7 @@ def unrest(spec: RobotSpec, state: RobotState) -> str:
 
 
 def limit_fault(spec: RobotSpec, before: RobotState, state: RobotState) -> str:
-    """Why a joint's position must damp an energised robot; empty where it need not. No fall: see `fault`.
+    """Why a joint's position must damp an energised robot; empty where it need not.
 
     Args:
         before: the state one control period before `state`: a joint that has hit its stop is at rest again

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 
 from ..hardware.robot import Robot
-from ..hardware.safety import Mode, fault
+from ..hardware.safety import Mode, fall
 from ..hardware.spec import RobotSpec, load_robot
 from ..hardware.task import ACTION_SIZE, OBSERVATION_SIZE, WalkingTask
 from .simulator import PyBulletDriver
@@ -17,9 +17,9 @@ class WalkingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """One A1 in one world, behind the same supervisor as on the robot.
 
     Observation and action are those of `hardware.task`. An episode begins when the robot has stood up and
-    terminates with a fall: a state in which the supervisor has to damp the motors. It is truncated where
-    the supervisor has damped them for what one state does not tell (a joint that sticks); that last step
-    is none of a walk. `info["reason"]` says why.
+    terminates with a fall: a step after which the supervisor has to damp the motors (`hardware.safety.fall`).
+    It is truncated where the supervisor has damped them for what one step does not tell (a joint that
+    sticks); that last step is none of a walk. `info["reason"]` says why.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}
@@ -56,9 +56,9 @@ class WalkingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         command = self.task.command(self.walk, self.state, action)
         decision = self.robot.tick(self.state, command)
-        self.state = self.driver.read()
+        before, self.state = self.state, self.driver.read()
         self.walk = self.task.advance(self.walk, action, self.state)
-        reason = fault(self.robot_spec, self.state)
+        reason = fall(self.robot_spec, before, self.state)
         stopped = decision.mode is not Mode.WALKING
         reward = self.task.reward(self.walk, self.state, bool(reason))
         info = self._info() | {

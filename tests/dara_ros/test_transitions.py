@@ -151,6 +151,18 @@ def test_fall_ends_the_walk(builder: TransitionBuilder, walk: Walk) -> None:
     assert [step.transition.terminal for step in steps] == [False] * 8 + [True]
 
 
+def test_a_joint_that_came_fast_to_its_stop_ends_the_walk(builder: TransitionBuilder, walk: Walk) -> None:
+    """As it damps the robot: the state alone, at rest on the stop, would not tell."""
+    at_stop = walk.states[9].joint_positions.copy()
+    at_stop[0] = walk.task.spec.upper[0]
+    walk.states[9:] = [
+        replace(state, joint_positions=at_stop, joint_velocities=np.zeros(12)) for state in walk.states[9:]
+    ]
+    steps = walk.tell(builder)
+    assert [step.transition.terminal for step in steps] == [False] * 8 + [True]
+    assert steps[-1].transition.reward < walk.rewards[8] - 90.0
+
+
 def test_next_walk_begins_a_new_episode_even_at_the_same_stamp(
     builder: TransitionBuilder, task: WalkingTask, state_at: StateAt
 ) -> None:

@@ -158,8 +158,28 @@ def test_a_fall_ends_the_episode_and_costs(flat: WalkingEnv) -> None:
     assert -FALL_PENALTY - 10 < reward < -FALL_PENALTY + 5
 
 
+def test_a_joint_that_runs_into_its_limit_is_a_fall(
+    flat: WalkingEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Expert legs on a weak battery do: a reward that did not tell would teach it."""
+    flat.reset(seed=0)
+    assert not flat.step(np.zeros(12))[2]
+    read = flat.driver.read
+
+    def read_with_a_hip_at_its_stop() -> RobotState:
+        state = read()
+        hip = np.arange(12) == 0
+        return replace(state, joint_positions=np.where(hip, flat.robot_spec.upper, state.joint_positions))
+
+    monkeypatch.setattr(flat.driver, "read", read_with_a_hip_at_its_stop)
+    _, reward, terminated, truncated, info = flat.step(np.zeros(12))
+    assert info["reason"].startswith("FR_hip_joint runs into its limit")
+    assert terminated and not truncated
+    assert reward < -0.5 * FALL_PENALTY
+
+
 def test_a_joint_that_sticks_truncates_the_episode(flat: WalkingEnv, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the supervisor damps on, and one state does not tell, is no fall."""
+    """What the supervisor damps on, and one step does not tell, is no fall."""
     flat.reset(seed=0)
     read = flat.driver.read
 
