@@ -27,9 +27,10 @@ except ImportError as error:  # pragma: no cover
 GRAVITY = 9.81
 URDF_JOINTS = {"hip": "hip", "thigh": "upper", "calf": "lower"}  # the URDF's names for the same joints
 DEEPEST_SAG = 0.8  # share of torque that a weak battery takes at most
-# kg m^2, less than any link has about its joint. A drag that is taken from the speed at a step's begin throws
-# light, fast legs to and fro, faster each time; so it is what so light a link would lose in a step by itself.
-LEAST_INERTIA = 0.003
+# kg m^2, about the least that turns with a joint while all else is free. A torque that is taken from the speed at
+# a step's begin carries light, fast legs too far: drag to and fro, faster each time, and motors past their
+# greatest speed. So it is at most what so light a link would bear in a step.
+LEAST_INERTIA = {"hip": 0.0033, "thigh": 0.0058, "calf": 0.003}
 TRUNK = -1  # PyBullet's index of the base link
 MEMORY = ("_motors", "_power", "_torques", "_stamp", "state", "_measured")  # of the driver, beside PyBullet's
 
@@ -205,7 +206,13 @@ class PyBulletDriver:
             client.changeDynamics(self._robot, foot, lateralFriction=world.foot_friction)
         client.changeDynamics(self._robot, TRUNK, mass=self._own_mass + world.payload)
         self._motor_limits = [  # of each joint: torque, speed where it begins to fade, and where it is gone
-            (j.max_torque, knee * j.max_velocity, j.max_velocity, 1.0 / ((1.0 - knee) * j.max_velocity))
+            (
+                j.max_torque,
+                knee * j.max_velocity,
+                j.max_velocity,
+                1.0 / ((1.0 - knee) * j.max_velocity),
+                LEAST_INERTIA[j.name.split("_")[1]] / world.physics.timestep,
+            )
             for j in self.spec.joints
         ]
         self.world = world
@@ -224,13 +231,15 @@ class PyBulletDriver:
         states = self._joint_states()
         targets, torques = motors.positions.tolist(), []
         for target, (q, dq, _, _), motor in zip(targets, states, self._motor_limits, strict=True):
-            limit, knee, max_velocity, inverse_fade = motor
+            limit, knee, max_velocity, inverse_fade, stiffest = motor
             limit *= left
             torque = kp * (target - q) - kd * dq
             # A motor that turns the way it pushes loses torque towards its greatest speed.
             speed = dq if torque > 0.0 else -dq
             if speed > knee:
                 limit *= max((max_velocity - speed) * inverse_fade, 0.0)
+            # Nor does it drive itself past that speed, as a step of full torque would with a free calf.
+            limit = min(limit, max((max_velocity - speed) * stiffest, 0.0))
             if torque > limit:
                 torque = limit
             elif torque < -limit:
@@ -240,7 +249,7 @@ class PyBulletDriver:
         if sag:  # what flows back does not fill the battery
             self._power = sum(max(torque * dq, 0.0) for torque, dq in zip(torques, speeds, strict=True))
         if drag:
-            stiff = self.world.physics.timestep * drag / LEAST_INERTIA
+            stiff = self.world.physics.timestep * drag / LEAST_INERTIA["calf"]
             loads = [
                 torque - drag * dq * abs(dq) / (1.0 + stiff * abs(dq))
                 for torque, dq in zip(torques, speeds, strict=True)

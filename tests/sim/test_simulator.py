@@ -265,6 +265,17 @@ def test_torque_fades_towards_the_greatest_speed(simulate: Simulate) -> None:
     assert turned(0.0) < 0.95 * turned(0.95)
 
 
+def test_no_motor_drives_itself_past_its_greatest_speed(simulate: Simulate) -> None:
+    """A free calf at full torque would, within one physics step, and the supervisor would call it a fault."""
+    driver = simulate(start={"height": 1.0}, latency=0.014, noise=QUIET)
+    pose = driver.spec.stand_pose
+    speeds = []
+    for by in (0.8, -0.8) * 6:
+        state = hold(driver, pose + np.tile([0.0, 0.0, by], 4), 1)[-1]
+        speeds.append(np.abs(state.joint_velocities[2::3]).max())
+    assert 20.0 < max(speeds) <= driver.spec.max_velocity[2]
+
+
 def moved(driver: PyBulletDriver, by: float) -> float:
     """How far the thighs of a falling robot come in 60 ms when they are told to go `by`, rad."""
     pose = driver.spec.stand_pose
