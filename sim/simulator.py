@@ -27,8 +27,8 @@ except ImportError as error:  # pragma: no cover
 GRAVITY = 9.81
 URDF_JOINTS = {"hip": "hip", "thigh": "upper", "calf": "lower"}  # the URDF's names for the same joints
 DEEPEST_SAG = 0.8  # share of torque that a weak battery takes at most
-# kg m^2, about the least that turns with a joint while all else is free. A torque that is taken from the speed at
-# a step's begin carries light, fast legs too far: drag to and fro, faster each time, and motors past their
+# kg m^2, about the least that turns with a joint while all else is free. A torque taken from the speed at a
+# step's begin carries light, fast legs too far: drag to and fro, faster each time, and motors past their
 # greatest speed. So it is at most what so light a link would bear in a step.
 LEAST_INERTIA = {"hip": 0.0033, "thigh": 0.0058, "calf": 0.003}
 TRUNK = -1  # PyBullet's index of the base link
