@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from ..interrupts import interrupts_ignored
 from ..processes import die_with_parent
 
 POLL = 0.5  # s between two looks at whether to stop
+GRACE = 10.0  # s that a process has to clear up in
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,7 @@ def over_processes(
                 if message.reason:
                     waiting += _second_attempts(attempt.job, attempt.done, message.reason, on_failure)
     finally:
-        for attempt in running.values():
-            attempt.process.terminate()
-            attempt.process.join()
+        _stop(list(running.values()))
 
 
 def over_ray(
@@ -179,10 +179,21 @@ def _start(context: SpawnContext, job: Job) -> _Attempt:
     return _Attempt(job, process, messages)
 
 
+def _stop(attempts: Sequence[_Attempt]) -> None:
+    """Stop them, in order where they can."""
+    for attempt in attempts:
+        attempt.process.terminate()
+    for attempt in attempts:
+        attempt.process.join(GRACE)
+        attempt.process.kill()
+        attempt.process.join()
+
+
 def _work(job: Job, messages: Connection) -> None:
     """In a process of its own."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # not at once: temporary folders go first
     messages.send(_End(_run(job, messages.send)))
 
 

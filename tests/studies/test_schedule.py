@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,9 @@ def act(trials: Sequence[str], folder: Path, done: Callable[[Told], None]) -> No
         if trial == "killed once" and first:
             os.kill(os.getpid(), signal.SIGKILL)
         if trial == "sleeps":
-            time.sleep(600.0)
+            with tempfile.TemporaryDirectory(dir=folder, prefix="open"):
+                (folder / f"sleeping {os.getpid()}").touch()
+                time.sleep(600.0)
         done(Told(trial))
 
 
@@ -65,18 +68,21 @@ def test_what_fails_is_told_and_tried_once_more_and_takes_nothing_with_it(tmp_pa
 
 
 @pytest.mark.parametrize("end", ["stop", "close"])
-def test_a_stop_leaves_no_process(tmp_path: Path, end: str) -> None:
+def test_a_stop_leaves_no_process_and_no_temporary_folder(tmp_path: Path, end: str) -> None:
     stopped = False
     failures: list[Failure] = []
     work = jobs(tmp_path, ("a", "sleeps"), ("sleeps",))
     rows = over_processes(work, 2, lambda: stopped, failures.append)
     assert next(rows).trial == "a"
+    while len(list(tmp_path.glob("sleeping *"))) < 2:
+        time.sleep(0.01)
     if end == "stop":
         stopped = True
         assert list(rows) == []
     else:
         rows.close()  # type: ignore[attr-defined]
     assert not multiprocessing.active_children() and not failures
+    assert not list(tmp_path.glob("open*"))
 
 
 class LocalRay(ModuleType):
