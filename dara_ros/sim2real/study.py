@@ -45,6 +45,8 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "union_proportional": {"mix": None},
     "dara_proportional": {"mix": None, "penalty": "rows"},
     "constant_proportional": {"mix": None, "penalty": "constant"},
+    "dara_dynamics_proportional": {"mix": None, "penalty": "rows", "estimator": "dynamics"},
+    "constant_dynamics_proportional": {"mix": None, "penalty": "constant", "estimator": "dynamics"},
     "union_paper": PAPER,
     "dara_paper": PAPER | {"penalty": "rows"},
     "constant_paper": PAPER | {"penalty": "constant"},

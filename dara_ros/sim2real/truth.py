@@ -48,11 +48,13 @@ class Truth:
         apart: (N,) mean over the columns of CORE of the squared difference of the two next observations, in
             variances of the source's steps.
         jerk: (N,) squared change of the action, which latency and weak motors punish: a rank for nothing.
+        expert: (N,) bool, whether the expert took the step.
     """
 
     rows: Batch
     apart: np.ndarray
     jerk: np.ndarray
+    expert: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,13 @@ class Told:
     """One estimator's delta r beside the truth.
 
     Attributes:
-        estimator: its name; an ensemble is the mean of all seeds' delta r.
+        estimator: its name; an ensemble is the mean of all seeds' delta r. Or `truth` or `jerk`, as in Truth.
         seed: of the estimator, and of the collection that it learned from.
         rank_correlation: Spearman's, with the truth.
         agreement: Spearman's, with the same estimator of seed 0.
         mean: of delta r over the rows.
+        of_expert, of_others: the same over the expert's rows and the others'; None where there are none. Only
+            what differs here can make one way of walking worth less than the other.
     """
 
     world: str
@@ -74,11 +78,14 @@ class Told:
     rank_correlation: float
     agreement: float
     mean: float
+    of_expert: float | None
+    of_others: float | None
 
 
 class _Step(NamedTuple):
     """One moment of a walk in the source world."""
 
+    behaviour: str
     observation: np.ndarray
     action: np.ndarray
     last_action: np.ndarray
@@ -94,7 +101,7 @@ def truths(worlds: tuple[str, ...], data_set: str, walks: int = WALKS) -> dict[s
     env = environment_class()(source, ROBOT)
     steps = [step for number in range(walks) for step in _walk(env, every, behaviours(data_set), number)]
     env.close()
-    observations, actions, last, following = (np.stack([step[i] for step in steps]) for i in range(4))
+    observations, actions, last, following = (np.stack([step[i] for step in steps]) for i in range(1, 5))
     nothing = np.zeros(len(steps), np.float32)
     batch = Batch(observations, actions, nothing, following, nothing > 0)
     core = [i for i, name in enumerate(env.task.observation_names()) if name.startswith(CORE)]
@@ -102,12 +109,14 @@ def truths(worlds: tuple[str, ...], data_set: str, walks: int = WALKS) -> dict[s
     spread = (following - observations)[:, core].std(0)
     apart = np.square((outcomes[:, 1:] - outcomes[:, :1]) / spread).mean(2)
     jerk = np.square(actions - last).sum(1)
-    return {name: Truth(batch, apart[:, at], jerk) for at, name in enumerate(worlds)}
+    expert = np.array([step.behaviour == "expert" for step in steps])
+    return {name: Truth(batch, apart[:, at], jerk, expert) for at, name in enumerate(worlds)}
 
 
 def _walk(env: WalkingEnv, worlds: list[World], names: tuple[str, ...], number: int) -> Iterator[_Step]:
     rng = np.random.default_rng((TRUTH_SEED, number))
-    act = action_source(names[number % len(names)], env.task, rng)
+    behaviour = names[number % len(names)]
+    act = action_source(behaviour, env.task, rng)
     noise = float(rng.choice(EXPLORATION_NOISE))
     observation, _ = env.reset(seed=TRUTH_SEED + number)
     last: np.ndarray = np.zeros(ACTION_SIZE, np.float32)
@@ -119,7 +128,7 @@ def _walk(env: WalkingEnv, worlds: list[World], names: tuple[str, ...], number: 
         if rng.random() < SHARE and not stopped:
             states = [env.driver.what_if(moment, world) for world in worlds]
             outcomes = [env.task.observation(env.task.advance(walk, action, s), s) for s in states]
-            yield _Step(observation, action, last, following, outcomes)
+            yield _Step(behaviour, observation, action, last, following, outcomes)
         env.driver.forget(moment)
         if fell or stopped:
             return
@@ -141,7 +150,10 @@ def judge(
         progress: called after each estimator.
     """
     torch.set_num_threads(1)
-    told = [_told(world, data_set, "jerk", 0, truth, truth.jerk, truth.jerk)]
+    told = [
+        _told(world, data_set, name, 0, truth, told, told)
+        for name, told in (("truth", truth.apart), ("jerk", truth.jerk))
+    ]
     for name in ESTIMATORS:
         every: list[np.ndarray] = []
         for seed in range(seeds):
@@ -165,14 +177,19 @@ def _told(
     world: str, data_set: str, name: str, seed: int, truth: Truth, delta: np.ndarray, first: np.ndarray
 ) -> Told:
     rank, agreement = (float(spearmanr(delta, other).statistic) for other in (truth.apart, first))
-    return Told(world, data_set, name, seed, rank, agreement, float(delta.mean()))
+    of_expert, of_others = (
+        float(delta[rows].mean()) if rows.any() else None for rows in (truth.expert, ~truth.expert)
+    )
+    return Told(world, data_set, name, seed, rank, agreement, float(delta.mean()), of_expert, of_others)
 
 
 def as_text(told: list[Told]) -> str:
     """A table for people."""
-    names = [field.name for field in fields(Told)]
-    rows = [
-        names,
-        *([str(v) if not isinstance(v, float) else f"{v:.2f}" for v in vars(t).values()] for t in told),
-    ]
-    return "\n".join(in_columns(rows))
+    lines = [[_cell(value) for value in vars(t).values()] for t in told]
+    return "\n".join(in_columns([[field.name for field in fields(Told)], *lines]))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -41,12 +41,21 @@ def test_the_command_from_behaviours_to_a_table(
     assert main([*words.split(), *sizes.split(), "--out", str(tmp_path), "--csv", str(csv)]) == 0
     rows = json.loads(capfd.readouterr().out)
     assert [(row["estimator"], row["seed"]) for row in rows] == [
-        ("jerk", 0),
+        ("truth", 0), ("jerk", 0),
         ("classifiers", 0), ("classifiers", 1), ("classifiers_ensemble", 0),
         ("dynamics", 0), ("dynamics", 1), ("dynamics_ensemble", 0),
     ]  # fmt: skip
-    members = [row["mean"] for row in rows[1:3]]
-    assert rows[3]["mean"] == pytest.approx(np.mean(members), abs=1e-4)
+    members = [row["mean"] for row in rows[2:4]]
+    assert rows[4]["mean"] == pytest.approx(np.mean(members), abs=1e-4)
     assert all(-1.0 <= row["rank_correlation"] <= 1.0 for row in rows)
-    assert rows[1]["agreement"] == rows[4]["agreement"] == pytest.approx(1.0)
-    assert len(csv.read_text().splitlines()) == 8
+    assert rows[0]["rank_correlation"] == rows[2]["agreement"] == rows[5]["agreement"] == pytest.approx(1.0)
+    assert all(row["of_expert"] is None and row["of_others"] == row["mean"] for row in rows)
+    assert len(csv.read_text().splitlines()) == 9
+
+
+def test_delta_r_of_the_experts_rows_and_of_the_others() -> None:
+    truth = truths(("low_battery",), "medium-expert", walks=2)["low_battery"]
+    assert 0 < truth.expert.sum() < len(truth.expert)
+    told = truth_module._told("low_battery", "medium-expert", "truth", 0, truth, truth.apart, truth.apart)
+    assert told.of_expert == pytest.approx(truth.apart[truth.expert].mean())
+    assert told.of_others == pytest.approx(truth.apart[~truth.expert].mean())
