@@ -31,6 +31,7 @@ class TrainConfig:
     mix: float | None = None  # fraction of target rows in a batch; None: proportional to the file sizes
     beginnings: float = 0.0  # fraction of the rows of a batch that are among the first of their episodes
     estimator: str = "classifiers"  # of delta_r: the paper's classifiers, or dynamics: see dynamics_gap
+    horizon: int = 1  # steps until the outcome that delta_r compares; 1: the paper's, more: see steps_ahead
     clip: float = DEFAULT_CLIP  # |delta_r| is at most this
     penalty: str = (
         "rows"  # rows: each row's own delta_r; constant: their mean, a control; centred: without it
@@ -81,7 +82,7 @@ class TrainConfig:
         for name in ("clip", "reward_scale", "decay"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} is {getattr(self, name)}: give a positive number")
-        for name in ("steps", "threads", "log_interval", "checkpoint_interval"):
+        for name in ("horizon", "steps", "threads", "log_interval", "checkpoint_interval"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: give at least 1")
 

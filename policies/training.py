@@ -21,7 +21,7 @@ import torch
 from .. import __version__
 from ..errors import UserError
 from .algorithms import algorithms
-from .classifiers import MINIMUM_STD, DomainClassifiers, train_classifiers
+from .classifiers import MINIMUM_STD, DomainClassifiers, Rows, train_classifiers
 from .dara import DeltaR, Estimator, delta_r, shaped
 from .dataset import DataSet, check_compatible
 from .dynamics_gap import DynamicsGap, train_gap
@@ -30,6 +30,7 @@ from .onnx import export_policy
 from .run_files import ScalarLog, load_tensors, save_tensors, write_json, write_text
 from .runtime import PolicyMetadata
 from .sampling import UnionSampler
+from .steps_ahead import StepsAhead
 from .train_config import TrainConfig, check_resumable
 
 ACTION_TOLERANCE = 1e-5
@@ -255,7 +256,13 @@ def _estimator_key(job: _Job) -> str:
     config = job.config
     hashes = {name: data.sha256 for name, data in job.data_sets.items()}
     settings = config.gap if config.estimator == "dynamics" else config.classifiers
-    return repr((hashes, config.estimator, asdict(settings), config.seed))
+    return repr((hashes, config.estimator, config.horizon, asdict(settings), config.seed))
+
+
+def _compared(job: _Job) -> dict[str, Rows]:
+    """The data sets as delta_r looks at them."""
+    horizon = job.config.horizon
+    return {name: StepsAhead(data, horizon) if horizon > 1 else data for name, data in job.data_sets.items()}
 
 
 def _estimator(
@@ -273,11 +280,12 @@ def _estimator(
     def report(done: int, total: int, figures: dict[str, float]) -> None:
         progress(config.estimator, done, total, figures)
 
-    data = job.source, job.target
+    data = _compared(job)
+    both = data["source"], data["target"]
     estimator = (
-        train_gap(*data, config.gap, config.seed, report, should_stop)
+        train_gap(*both, config.gap, config.seed, report, should_stop)
         if of_dynamics
-        else train_classifiers(*data, config.classifiers, config.seed, report, should_stop)
+        else train_classifiers(*both, config.classifiers, config.seed, report, should_stop)
     )
     if estimator is None:
         raise _StoppedError
@@ -293,7 +301,7 @@ def _estimator_figures(estimator: DomainClassifiers | DynamicsGap) -> dict[str, 
 
 def _delta_r(job: _Job, estimator: Estimator, progress: Progress) -> dict[str, DeltaR]:
     deltas = {}
-    for done, (name, data) in enumerate(job.data_sets.items()):
+    for done, (name, data) in enumerate(_compared(job).items()):
         progress("delta_r", done, len(job.data_sets), {})
         deltas[name] = delta_r(estimator, data, job.config.clip)
     return deltas

@@ -24,7 +24,14 @@ COLOURS = {
     "constant": "#e0b04c",
     "centred": "#5b9a68",
 }
-MARKERS = {"": "o", "dynamics": "D", "proportional": "s", "paper": "^", "evenly": "x"}  # of the last word
+MARKERS = {
+    "": "o",
+    "dynamics": "D",
+    "ahead": "P",
+    "proportional": "s",
+    "paper": "^",
+    "evenly": "x",
+}  # of the last word
 HEAD = ("condition", "eta", "trials", "distance, m", "return", "falls", "over union", "over constant")
 GAIN_HEAD = ("condition", "eta", "trials", "over union, m", "over constant, m")
 NOTE = """

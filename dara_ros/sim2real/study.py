@@ -31,6 +31,7 @@ PAPER: dict[str, Any] = {
         "vae_hidden": [256, 256],
     },
 }
+AHEAD: dict[str, Any] = {"estimator": "dynamics", "horizon": 10}
 #: Condition -> how its training differs from the recommended one without augmentation.
 CONDITIONS: dict[str, dict[str, Any]] = {
     "target": {"mix": 1.0},
@@ -42,11 +43,15 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "centred": {"penalty": "centred"},
     "dara_dynamics": {"penalty": "rows", "estimator": "dynamics"},
     "constant_dynamics": {"penalty": "constant", "estimator": "dynamics"},
+    "dara_ahead": AHEAD | {"penalty": "rows"},
+    "constant_ahead": AHEAD | {"penalty": "constant"},
     "union_proportional": {"mix": None},
     "dara_proportional": {"mix": None, "penalty": "rows"},
     "constant_proportional": {"mix": None, "penalty": "constant"},
     "dara_dynamics_proportional": {"mix": None, "penalty": "rows", "estimator": "dynamics"},
     "constant_dynamics_proportional": {"mix": None, "penalty": "constant", "estimator": "dynamics"},
+    "dara_ahead_proportional": AHEAD | {"mix": None, "penalty": "rows"},
+    "constant_ahead_proportional": AHEAD | {"mix": None, "penalty": "constant"},
     "union_paper": PAPER,
     "dara_paper": PAPER | {"penalty": "rows"},
     "constant_paper": PAPER | {"penalty": "constant"},

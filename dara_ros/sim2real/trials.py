@@ -89,7 +89,7 @@ def _train(trial: Row, files: tuple[Path, Path], folder: Path, shared: Path) -> 
     config = _config(trial, files, folder)
     out = Path(config.out)
     shutil.rmtree(out, ignore_errors=True)  # of a study that was stopped
-    with shared_estimator(shared / config.estimator, out):
+    with shared_estimator(shared / f"{config.estimator}_{config.horizon}", out):
         train(config)
     (out / "checkpoint.pt").unlink()
     shutil.rmtree(out / "tensorboard")
