@@ -307,7 +307,7 @@ def delta_r(
 
     from .sim2real.study import WORLDS, Cell, Study
     from .sim2real.trials import data_files
-    from .sim2real.truth import as_text, judge, truths
+    from .sim2real.truth import TRAINED, as_text, judge, truths
     from .studies.rows import write_table
 
     study = Study(
@@ -324,7 +324,7 @@ def delta_r(
         episodes=1,
     )
     told, done = [], count(1)
-    total = len(study.worlds) * len(study.data_sets) * 2 * seeds
+    total = len(study.worlds) * len(study.data_sets) * len(TRAINED) * seeds
     with progress_bars() as report:
         report("delta r", 0, total)
         for name in study.data_sets:

@@ -1,8 +1,8 @@
 """delta r over several steps: transitions (s_t, a_t, s_{t+k}) in place of (s_t, a_t, s_{t+1}).
 
-What ends a walk seldom shows in one step. On a weak battery a gait that collapses differs from the
-simulator's in one step hardly more than a gait that walks on does, and in ten steps four times as much. So
-with a horizon k > 1 delta r is that of the outcomes k steps on, under whatever the data did in between:
+What ends a walk seldom shows in one step: on a weak battery a gait that collapses differs from the
+simulator's hardly more than one that walks on, until it does. So with a horizon k > 1 delta r is that of the
+outcomes k steps on, under whatever the data did in between:
 
     delta_r(s_t, a_t, s_{t+k}) = log P_source(s_{t+k}|s_t, a_t) / P_target(s_{t+k}|s_t, a_t)
 

@@ -20,14 +20,15 @@ from ..action_sources import action_source
 from ..collection import EXPLORATION_NOISE
 from ..hardware.task import ACTION_SIZE
 from ..policies.classifiers import ClassifierConfig, train_classifiers
-from ..policies.dara import DEFAULT_CLIP, ESTIMATORS
+from ..policies.dara import DEFAULT_CLIP, Estimator
 from ..policies.dataset import Batch, DataSet
 from ..policies.dynamics_gap import GapConfig, train_gap
+from ..policies.steps_ahead import StepsAhead
 from ..rollouts import environment_class
 from ..sim import EPISODE_STEPS
 from ..sim.world import World, load_world
 from ..studies.tables import in_columns
-from .study import ROBOT, SOURCE_WORLD, behaviours
+from .study import AHEAD, ROBOT, SOURCE_WORLD, behaviours
 
 if TYPE_CHECKING:
     from ..sim.environment import WalkingEnv
@@ -135,6 +136,22 @@ def _walk(env: WalkingEnv, worlds: list[World], names: tuple[str, ...], number: 
         observation, last = following, action
 
 
+def _of_classifiers(source: DataSet, target: DataSet, seed: int) -> Estimator | None:
+    return train_classifiers(source, target, ClassifierConfig(), seed)
+
+
+def _of_dynamics(source: DataSet, target: DataSet, seed: int) -> Estimator | None:
+    return train_gap(source, target, GapConfig(), seed)
+
+
+def _of_outcomes(source: DataSet, target: DataSet, seed: int) -> Estimator | None:
+    horizon = AHEAD["horizon"]
+    return train_gap(StepsAhead(source, horizon), StepsAhead(target, horizon), GapConfig(), seed)
+
+
+TRAINED = {"classifiers": _of_classifiers, "dynamics": _of_dynamics, "ahead": _of_outcomes}
+
+
 def judge(
     truth: Truth,
     files: Callable[[int], tuple[Path, Path]],
@@ -151,18 +168,14 @@ def judge(
     """
     torch.set_num_threads(1)
     told = [
-        _told(world, data_set, name, 0, truth, told, told)
-        for name, told in (("truth", truth.apart), ("jerk", truth.jerk))
+        _told(world, data_set, name, 0, truth, ranks, ranks)
+        for name, ranks in (("truth", truth.apart), ("jerk", truth.jerk))
     ]
-    for name in ESTIMATORS:
+    for name, train in TRAINED.items():
         every: list[np.ndarray] = []
         for seed in range(seeds):
             with DataSet(files(seed)[0]) as source, DataSet(files(seed)[1]) as target:
-                estimator = (
-                    train_gap(source, target, GapConfig(), seed)
-                    if name == "dynamics"
-                    else train_classifiers(source, target, ClassifierConfig(), seed)
-                )
+                estimator = train(source, target, seed)
             assert estimator is not None  # nobody stops them
             every.append(np.clip(estimator.raw_delta_r(truth.rows), -DEFAULT_CLIP, DEFAULT_CLIP))
             told.append(_told(world, data_set, name, seed, truth, every[-1], every[0]))

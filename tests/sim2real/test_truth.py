@@ -44,13 +44,14 @@ def test_the_command_from_behaviours_to_a_table(
         ("truth", 0), ("jerk", 0),
         ("classifiers", 0), ("classifiers", 1), ("classifiers_ensemble", 0),
         ("dynamics", 0), ("dynamics", 1), ("dynamics_ensemble", 0),
+        ("ahead", 0), ("ahead", 1), ("ahead_ensemble", 0),
     ]  # fmt: skip
     members = [row["mean"] for row in rows[2:4]]
     assert rows[4]["mean"] == pytest.approx(np.mean(members), abs=1e-4)
     assert all(-1.0 <= row["rank_correlation"] <= 1.0 for row in rows)
     assert rows[0]["rank_correlation"] == rows[2]["agreement"] == rows[5]["agreement"] == pytest.approx(1.0)
     assert all(row["of_expert"] is None and row["of_others"] == row["mean"] for row in rows)
-    assert len(csv.read_text().splitlines()) == 9
+    assert len(csv.read_text().splitlines()) == 12
 
 
 def test_delta_r_of_the_experts_rows_and_of_the_others() -> None:
