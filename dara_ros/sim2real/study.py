@@ -67,13 +67,16 @@ CONTROLS = {
 #: Condition -> the same without augmentation: of its kind, the last word, where that has one of its own.
 _OF_ITS_KIND = {name: f"union_{name.rpartition('_')[2]}" for name in CONDITIONS}
 PLAIN = {name: plain if plain in CONDITIONS else "union" for name, plain in _OF_ITS_KIND.items()}
-DOSES = {"classifiers": DEFAULT_ETA, "dynamics": 1.0}  # eta by estimator, chosen on the validation
+DOSES = {"classifiers": DEFAULT_ETA, "dynamics": 1.0}  # eta by estimator: the paper's, and theory's
+DOSE_AHEAD = 3.0  # of outcomes several steps on: chosen on the validation
 
 
 def default_eta(condition: str) -> float:
     """Its dose, 0 where nothing is taken from the rewards."""
     setting = CONDITIONS[condition]
-    return DOSES[setting.get("estimator", "classifiers")] if "penalty" in setting else 0.0
+    if "penalty" not in setting:
+        return 0.0
+    return DOSE_AHEAD if "horizon" in setting else DOSES[setting.get("estimator", "classifiers")]
 
 
 @dataclass(frozen=True)
