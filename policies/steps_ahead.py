@@ -17,10 +17,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .dataset import DataSet
+from .dataset import BLOCK_ROWS, DataSet
 from .dataset_format import Batch
-
-BLOCK_ROWS = 16384
 
 
 class StepsAhead:

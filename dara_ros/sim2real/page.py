@@ -24,14 +24,8 @@ COLOURS = {
     "constant": "#e0b04c",
     "centred": "#5b9a68",
 }
-MARKERS = {
-    "": "o",
-    "dynamics": "D",
-    "ahead": "P",
-    "proportional": "s",
-    "paper": "^",
-    "evenly": "x",
-}  # of the last word
+#: By a condition's last word.
+MARKERS = {"": "o", "dynamics": "D", "ahead": "P", "proportional": "s", "paper": "^", "evenly": "x"}
 HEAD = ("condition", "eta", "trials", "distance, m", "return", "falls", "over union", "over constant")
 GAIN_HEAD = ("condition", "eta", "trials", "over union, m", "over constant, m")
 NOTE = """

@@ -45,20 +45,21 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "constant_dynamics": {"penalty": "constant", "estimator": "dynamics"},
     "dara_ahead": AHEAD | {"penalty": "rows"},
     "constant_ahead": AHEAD | {"penalty": "constant"},
-    "union_proportional": {"mix": None},
-    "dara_proportional": {"mix": None, "penalty": "rows"},
-    "constant_proportional": {"mix": None, "penalty": "constant"},
-    "dara_dynamics_proportional": {"mix": None, "penalty": "rows", "estimator": "dynamics"},
-    "constant_dynamics_proportional": {"mix": None, "penalty": "constant", "estimator": "dynamics"},
-    "dara_ahead_proportional": AHEAD | {"mix": None, "penalty": "rows"},
-    "constant_ahead_proportional": AHEAD | {"mix": None, "penalty": "constant"},
+}
+#: The ablation of `mix`: batches as the file sizes are.
+CONDITIONS |= {
+    f"{name}_proportional": setting | {"mix": None}
+    for name, setting in CONDITIONS.items()
+    if name.startswith(("union", "dara", "constant"))
+}
+CONDITIONS |= {
     "union_paper": PAPER,
     "dara_paper": PAPER | {"penalty": "rows"},
     "constant_paper": PAPER | {"penalty": "constant"},
 }
 COMPARED = ("target", "source", "bc", "union", "dara", "constant", "dara_dynamics", "constant_dynamics")
-EVENLY = {name: f"{name}_evenly" for name in COMPARED}  # the ablation of `beginnings`
-CONDITIONS |= {name: CONDITIONS[of] | {"beginnings": 0.0} for of, name in EVENLY.items()}
+#: The ablation of `beginnings`.
+CONDITIONS |= {f"{name}_evenly": CONDITIONS[name] | {"beginnings": 0.0} for name in COMPARED}
 #: Condition -> the one that takes the same from every row, and so knows nothing of a row.
 CONTROLS = {
     "centred": "constant",

@@ -86,12 +86,12 @@ class Told:
 class _Step(NamedTuple):
     """One moment of a walk in the source world."""
 
-    behaviour: str
     observation: np.ndarray
     action: np.ndarray
     last_action: np.ndarray
     next_observation: np.ndarray  # as measured
     outcomes: list[np.ndarray]  # true next observations in the source world and in every other
+    by_expert: bool
 
 
 def truths(worlds: tuple[str, ...], data_set: str, walks: int = WALKS) -> dict[str, Truth]:
@@ -102,7 +102,7 @@ def truths(worlds: tuple[str, ...], data_set: str, walks: int = WALKS) -> dict[s
     env = environment_class()(source, ROBOT)
     steps = [step for number in range(walks) for step in _walk(env, every, behaviours(data_set), number)]
     env.close()
-    observations, actions, last, following = (np.stack([step[i] for step in steps]) for i in range(1, 5))
+    observations, actions, last, following = (np.stack([step[i] for step in steps]) for i in range(4))
     nothing = np.zeros(len(steps), np.float32)
     batch = Batch(observations, actions, nothing, following, nothing > 0)
     core = [i for i, name in enumerate(env.task.observation_names()) if name.startswith(CORE)]
@@ -110,7 +110,7 @@ def truths(worlds: tuple[str, ...], data_set: str, walks: int = WALKS) -> dict[s
     spread = (following - observations)[:, core].std(0)
     apart = np.square((outcomes[:, 1:] - outcomes[:, :1]) / spread).mean(2)
     jerk = np.square(actions - last).sum(1)
-    expert = np.array([step.behaviour == "expert" for step in steps])
+    expert = np.array([step.by_expert for step in steps])
     return {name: Truth(batch, apart[:, at], jerk, expert) for at, name in enumerate(worlds)}
 
 
@@ -129,7 +129,7 @@ def _walk(env: WalkingEnv, worlds: list[World], names: tuple[str, ...], number: 
         if rng.random() < SHARE and not stopped:
             states = [env.driver.what_if(moment, world) for world in worlds]
             outcomes = [env.task.observation(env.task.advance(walk, action, s), s) for s in states]
-            yield _Step(behaviour, observation, action, last, following, outcomes)
+            yield _Step(observation, action, last, following, outcomes, behaviour == "expert")
         env.driver.forget(moment)
         if fell or stopped:
             return

@@ -193,7 +193,7 @@ def _work(job: Job, messages: Connection) -> None:
     """In a process of its own."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # not at once: temporary folders go first
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # temporary folders go first
     messages.send(_End(_run(job, messages.send)))
 
 

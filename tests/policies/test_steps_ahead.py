@@ -34,7 +34,7 @@ def write_detour(path: Path, domain: str, seed: int) -> Path:
             states = np.stack((position, 0.1 * rng.normal(size=LENGTH + 1)), 1)
             actions = np.full((LENGTH, 1), 0.6 * way) + 0.1 * rng.normal(size=(LENGTH, 1))
             ends = np.arange(LENGTH) == LENGTH - 1
-            writer.extend(states[:-1], actions, np.zeros(LENGTH), states[1:], ~ends & False, ends)
+            writer.extend(states[:-1], actions, np.zeros(LENGTH), states[1:], np.zeros(LENGTH, bool), ends)
     return path
 
 
@@ -59,14 +59,8 @@ def test_what_stands_for_a_row(tmp_path: Path) -> None:
         for part, fell in ((slice(0, 6), False), (slice(6, 10), True)):
             end = np.arange(part.stop - part.start) == part.stop - part.start - 1
             following = states[part.start + 1 : part.stop + 1]
-            writer.extend(
-                states[part],
-                np.zeros((len(end), 1)),
-                np.zeros(len(end)),
-                following,
-                end & fell,
-                end & (not fell),
-            )
+            none = np.zeros(len(end))
+            writer.extend(states[part], none[:, None], none, following, end & fell, end & (not fell))
     with DataSet(tmp_path / "rows.h5") as data:
         batch = StepsAhead(data, 3).rows(np.arange(10))
         (block,) = StepsAhead(data, 3).blocks()
@@ -82,9 +76,8 @@ def test_what_stands_for_a_row(tmp_path: Path) -> None:
 
 def test_a_run_looks_ahead_where_it_is_told_to(tmp_path: Path) -> None:
     files = [write_crossing(tmp_path / f"{name}.h5", name, 400, seed=1) for name in ("source", "target")]
-    config = small_config(
-        *files, tmp_path / "run", estimator="dynamics", gap=GapConfig(hidden=(16,), steps=60)
-    )
+    gap = GapConfig(hidden=(16,), steps=60)
+    config = small_config(*files, tmp_path / "run", estimator="dynamics", gap=gap)
     means = []
     for horizon in (1, 5):
         result = train(replace(config, horizon=horizon, out=str(tmp_path / f"run_{horizon}")))
