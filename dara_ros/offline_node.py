@@ -123,9 +123,11 @@ class OfflineNode(Node):
         for name in ("source", "target"):
             values[name] = values[name].split(os.pathsep)
         settings, paper = values.pop("settings"), values.pop("paper")
+        if settings and paper:
+            raise UserError("parameter settings says everything already: give either it or paper")
         if values["mix"] < 0:
             del values["mix"]
-        below = _read_settings(settings) if settings or paper else recommended(values)
+        below = {} if paper else _read_settings(settings) if settings else recommended(values)
         return TrainConfig.from_mapping(below | values, settings or "parameters")
 
     # -- topics ----------------------------------------------------------------------------------------
@@ -211,9 +213,7 @@ class _Training:
 
 
 def _read_settings(path: str) -> dict[str, Any]:
-    """Settings of a YAML file; none for an empty path."""
-    if not path:
-        return {}
+    """Settings of a YAML file."""
     try:
         settings = read_yaml(Path(path))
     except OSError as error:

@@ -144,13 +144,16 @@ def test_cancel_leaves_a_checkpoint_that_resumes(node: RobotClient, files, tmp_p
         ({"algorithm": "magic"}, "algorithm is 'magic'"),
         ({"eta": -0.1}, "eta"),
         ({"settings": "missing.yaml"}, "missing.yaml: cannot be read"),
+        ({"paper": True}, "give either it or paper"),
     ],
 )
 def test_bad_parameters_refuse_with_one_line(node: RobotClient, files, tmp_path, change, reason) -> None:
     client = node
-    client.set_parameters(OFFLINE, files | {"out": str(tmp_path / "run"), "algorithm": "bcq", "eta": 0.0})
+    sound = files | {"out": str(tmp_path / "run"), "algorithm": "bcq", "eta": 0.0}
+    client.set_parameters(OFFLINE, sound)
     with pytest.raises(Refused, match=reason) as refusal:
         begin(client, **change)
+    client.set_parameters(OFFLINE, sound | {"paper": False})
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "run").exists()
 
