@@ -1,16 +1,31 @@
 """The walking task as a Gymnasium environment: the robot node without ROS."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from ..hardware.robot import Robot
-from ..hardware.safety import Mode, fall
+from ..hardware.safety import Mode, Supervisor, fall
 from ..hardware.spec import RobotSpec, load_robot
-from ..hardware.task import ACTION_SIZE, OBSERVATION_SIZE, WalkingTask
-from .simulator import PyBulletDriver
+from ..hardware.state import RobotState
+from ..hardware.task import ACTION_SIZE, OBSERVATION_SIZE, Walk, WalkingTask
+from .simulator import Moment, PyBulletDriver
 from .world import World, load_world
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All of an environment that what comes next depends on."""
+
+    moment: Moment
+    supervisor: Supervisor
+    state: RobotState
+    walk: Walk
 
 
 class WalkingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -68,6 +83,26 @@ class WalkingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             "reason": reason or self.robot.supervisor.reason,
         }
         return self.task.observation(self.walk, self.state), reward, bool(reason), stopped, info
+
+    def situation(self) -> Situation:
+        """Now, for `elsewhere`; its moment is for `driver.forget` when it is of no use any more."""
+        supervisor = self._copy(self.robot.supervisor)
+        return Situation(self.driver.moment(), supervisor, self.state, self.walk)
+
+    @contextmanager
+    def elsewhere(self, situation: Situation, world: World) -> Iterator[None]:
+        """Within it the walk is back in `situation`, in the dynamics of `world`; after it, here and now."""
+        now = self.robot.supervisor, self.state, self.walk
+        try:
+            self.robot.supervisor = self._copy(situation.supervisor)
+            self.state, self.walk = situation.state, situation.walk
+            with self.driver.elsewhere(situation.moment, world):
+                yield
+        finally:
+            self.robot.supervisor, self.state, self.walk = now
+
+    def _copy(self, supervisor: Supervisor) -> Supervisor:
+        return deepcopy(supervisor, {id(self.robot_spec): self.robot_spec})  # all but the spec
 
     def _info(self) -> dict[str, Any]:
         return {"base_position": self.state.position, "distance": self.walk.forward[-1]}

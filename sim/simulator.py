@@ -135,7 +135,7 @@ class PyBulletDriver:
         return np.reshape(np.asarray(image[2], np.uint8), (height, width, 4))[:, :, :3]
 
     def moment(self) -> Moment:
-        """Now, for `what_if`; give it to `forget` when it is of no use any more."""
+        """Now, for `elsewhere`; give it to `forget` when it is of no use any more."""
         memory = {name: getattr(self, name) for name in MEMORY}
         return Moment(self._client.saveState(), memory, self._rng.bit_generator.state)
 
@@ -143,17 +143,17 @@ class PyBulletDriver:
         """Free what PyBullet holds of it."""
         self._client.removeState(moment.physics)
 
-    def what_if(self, moment: Moment, world: World) -> RobotState:
-        """The true state after the last command, had it met `world` at `moment`, one control period ago.
+    @contextmanager
+    def elsewhere(self, moment: Moment, world: World) -> Iterator[None]:
+        """Within it the robot is back at `moment`, and in the dynamics of `world`; after it, here and now.
 
-        Friction, payload, motors, drag and latency are that world's, obstacles are not. The present stays.
+        Friction, payload, motors, drag and latency are that world's, obstacles are not.
         """
-        command, here, now = self._motors, self.world, self.moment()
+        here, now = self.world, self.moment()
         try:
             self._return_to(moment)
             self._take_on(world)
-            self.write(command)
-            return self.state
+            yield
         finally:
             self._take_on(here)
             self._return_to(now)

@@ -12,6 +12,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from simulated import variant
 
+from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.state import RobotState
 from dara_ros.hardware.task import FALL_PENALTY
 from dara_ros.sim import EPISODE_STEPS, register
@@ -200,6 +201,26 @@ def test_a_joint_that_sticks_truncates_the_episode(flat: WalkingEnv, monkeypatch
     assert truncated and not terminated
     assert info["reason"].startswith("FR_calf_joint sticks")
     assert reward > -10.0
+
+
+def test_elsewhere_a_walk_goes_another_way_and_here_it_goes_on(flat: WalkingEnv) -> None:
+    def walk(away: bool) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        here, there = [], []
+        flat.reset(seed=3)
+        for action in np.random.default_rng(3).uniform(-0.3, 0.3, (12, 12)):
+            situation = flat.situation()
+            here.append(flat.step(action)[0])
+            if away:
+                with flat.elsewhere(situation, variant("flat", motor={"strength": 0.2})):
+                    there.append(flat.step(action)[0])
+                    flat.robot.supervisor.damp("it went wrong elsewhere")
+            flat.driver.forget(situation.moment)
+        return here, there
+
+    (undisturbed, _), (here, there) = walk(False), walk(True)
+    np.testing.assert_allclose(here, undisturbed, atol=1e-5)
+    assert np.abs(np.array(there) - here).max(1).min() > 0.1
+    assert flat.robot.supervisor.mode is Mode.WALKING and flat.world.motor.strength == 1.0
 
 
 def test_render_is_a_picture(flat: WalkingEnv) -> None:
