@@ -45,12 +45,13 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "constant_dynamics": {"penalty": "constant", "estimator": "dynamics"},
     "dara_ahead": AHEAD | {"penalty": "rows"},
     "constant_ahead": AHEAD | {"penalty": "constant"},
+    "centred_ahead": AHEAD | {"penalty": "centred"},
 }
 #: The ablation of `mix`: batches as the file sizes are.
 CONDITIONS |= {
     f"{name}_proportional": setting | {"mix": None}
     for name, setting in CONDITIONS.items()
-    if name.startswith(("union", "dara", "constant"))
+    if name.startswith(("union", "dara", "constant", "centred"))
 }
 CONDITIONS |= {
     "union_paper": PAPER,
@@ -62,8 +63,10 @@ COMPARED = ("target", "source", "bc", "union", "dara", "constant", "dara_dynamic
 CONDITIONS |= {f"{name}_evenly": CONDITIONS[name] | {"beginnings": 0.0} for name in COMPARED}
 #: Condition -> the one that takes the same from every row, and so knows nothing of a row.
 CONTROLS = {
-    "centred": "constant",
-    **{name: name.replace("dara", "constant") for name in CONDITIONS if name.startswith("dara")},
+    name: "_".join(["constant", *rest])
+    for name in CONDITIONS
+    for kind, *rest in [name.split("_")]
+    if kind in ("dara", "centred")
 }
 #: Condition -> the same without augmentation: of its kind, the last word, where that has one of its own.
 _OF_ITS_KIND = {name: f"union_{name.rpartition('_')[2]}" for name in CONDITIONS}

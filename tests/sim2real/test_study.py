@@ -76,9 +76,9 @@ def test_a_validation_shares_no_seed_with_what_it_chooses_for() -> None:
 
 def test_the_control_differs_from_dara_in_nothing_but_the_penalty() -> None:
     for condition, control in CONTROLS.items():
-        if condition != "centred":
-            assert CONDITIONS[control] | {"penalty": "rows"} == CONDITIONS[condition]
-            assert default_eta(control) == default_eta(condition) > 0.0
+        penalty = "centred" if condition.startswith("centred") else "rows"
+        assert CONDITIONS[control] | {"penalty": penalty} == CONDITIONS[condition]
+        assert default_eta(control) == default_eta(condition) > 0.0
 
 
 @pytest.mark.parametrize(
