@@ -294,7 +294,7 @@ def delta_r(
 ) -> None:
     """How well the classifiers, and the dynamics, rank source rows by how little the target could do them.
 
-    The truth is simulated: the same command from the same state in both worlds.
+    The truth is simulated: the same action from the same state in both worlds, one step on and ten.
 
     \b
     Example:

@@ -25,6 +25,7 @@ def test_the_truth_is_nothing_where_worlds_are_one_and_the_same_rows_for_all() -
     same, weak = found["flat"], found["low_battery"]
     assert len(same.apart) == len(weak.apart) == len(same.rows) > 20
     assert same.apart.max() < 1e-6 and np.median(weak.apart) > 0.01
+    assert same.apart_ahead.max() < 1e-6 and np.median(weak.apart_ahead) > 3 * np.median(weak.apart)
     assert same.rows is weak.rows and same.jerk.min() >= 0.0
     again = truths(("low_battery",), "medium", walks=1)["low_battery"]
     np.testing.assert_array_equal(again.rows.observations, weak.rows.observations)
@@ -41,17 +42,18 @@ def test_the_command_from_behaviours_to_a_table(
     assert main([*words.split(), *sizes.split(), "--out", str(tmp_path), "--csv", str(csv)]) == 0
     rows = json.loads(capfd.readouterr().out)
     assert [(row["estimator"], row["seed"]) for row in rows] == [
-        ("truth", 0), ("jerk", 0),
+        ("truth", 0), ("truth_ahead", 0), ("jerk", 0),
         ("classifiers", 0), ("classifiers", 1), ("classifiers_ensemble", 0),
         ("dynamics", 0), ("dynamics", 1), ("dynamics_ensemble", 0),
         ("ahead", 0), ("ahead", 1), ("ahead_ensemble", 0),
     ]  # fmt: skip
-    members = [row["mean"] for row in rows[2:4]]
-    assert rows[4]["mean"] == pytest.approx(np.mean(members), abs=1e-4)
+    members = [row["mean"] for row in rows[3:5]]
+    assert rows[5]["mean"] == pytest.approx(np.mean(members), abs=1e-4)
     assert all(-1.0 <= row["rank_correlation"] <= 1.0 for row in rows)
-    assert rows[0]["rank_correlation"] == rows[2]["agreement"] == rows[5]["agreement"] == pytest.approx(1.0)
+    assert rows[0]["rank_correlation"] == rows[1]["rank_correlation_ahead"] == pytest.approx(1.0)
+    assert rows[3]["agreement"] == rows[6]["agreement"] == pytest.approx(1.0)
     assert all(row["of_expert"] is None and row["of_others"] == row["mean"] for row in rows)
-    assert len(csv.read_text().splitlines()) == 12
+    assert len(csv.read_text().splitlines()) == 13
 
 
 def test_delta_r_of_the_experts_rows_and_of_the_others() -> None:
