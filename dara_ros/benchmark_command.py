@@ -102,7 +102,7 @@ def sim2real(
         typer.Option(help="target, source, bc, union, dara, and so on: docs/sim2real.md. [eight of them]"),
     ] = None,
     eta: Annotated[
-        list[float] | None, typer.Option(help="Weight of delta r. [of each condition: 0.1, 1, 3]")
+        list[float] | None, typer.Option(help="Weight of delta r. [of each condition: 0.1, 1, 10]")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Training seeds.")] = 6,
     collection_seeds: Annotated[

@@ -72,7 +72,7 @@ CONTROLS = {
 _OF_ITS_KIND = {name: f"union_{name.rpartition('_')[2]}" for name in CONDITIONS}
 PLAIN = {name: plain if plain in CONDITIONS else "union" for name, plain in _OF_ITS_KIND.items()}
 DOSES = {"classifiers": DEFAULT_ETA, "dynamics": 1.0}  # eta by estimator: the paper's, and theory's
-DOSE_AHEAD = 3.0  # of outcomes several steps on: chosen on the validation
+DOSE_AHEAD = 10.0  # of outcomes several steps on: chosen on the validation
 
 
 def default_eta(condition: str) -> float:
