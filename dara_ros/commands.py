@@ -178,6 +178,17 @@ def train(
         str | None, typer.Option(help="awr, bc, bcq, bear, brac-p, cql, mabe or mopo. [bcq]")
     ] = None,
     eta: Annotated[float | None, typer.Option(help="Weight of delta r; 0: no augmentation. [0.1]")] = None,
+    estimator: Annotated[
+        str | None,
+        typer.Option(help="What tells delta r: classifiers, the paper's, or dynamics. [classifiers]"),
+    ] = None,
+    horizon: Annotated[
+        int | None, typer.Option(help="Steps until the outcome that delta r compares; the paper's: 1. [1]")
+    ] = None,
+    penalty: Annotated[
+        str | None,
+        typer.Option(help="rows: each its own delta r; constant: the mean, a control; centred. [rows]"),
+    ] = None,
     mix: Annotated[
         float | None,
         typer.Option(help="Fraction of target rows in a batch. [bcq 0.5, others as the files are]"),
@@ -206,6 +217,7 @@ def train(
     \b
     Example:
       dara train --source source.h5 --target target.h5 --algorithm bcq --eta 0.1 --out runs/dara
+      dara train --source a.h5 --target b.h5 --estimator dynamics --horizon 10 --eta 10 --out runs/ahead
       dara train --source source.h5 --target monday/ tuesday.h5 --out runs/week
       dara train --source source.h5 --target target.h5 --eta 0 --tune 100000 --steps 50000 --out runs/tuned
     """
@@ -213,7 +225,8 @@ def train(
     from .report import write_training_report
 
     given = {
-        "source": source, "target": target, "out": out, "algorithm": algorithm, "eta": eta, "mix": mix,
+        "source": source, "target": target, "out": out, "algorithm": algorithm, "eta": eta,
+        "estimator": estimator, "horizon": horizon, "penalty": penalty, "mix": mix,
         "steps": steps, "tune": tune, "seed": seed, "threads": threads, "device": device,
     }  # fmt: skip
     asked = {name: _plain_paths(value) for name, value in given.items() if value is not None}

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dara_ros.bench import benchmarks
 from dara_ros.doctor import Check, as_text, examine
@@ -72,6 +73,27 @@ def test_train_writes_policy_and_report(dara: Dara, source: Path, target: Path, 
         assert part in page
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)  # nothing is fetched from elsewhere
     assert dara("train", "--config", settings, "--steps", 8, "--resume")[0] == 0
+
+    ahead = (
+        "--estimator",
+        "dynamics",
+        "--horizon",
+        3,
+        "--penalty",
+        "centred",
+        "--eta",
+        10,
+        "--out",
+        tmp_path / "ahead",
+    )
+    assert dara("train", "--config", settings, "--steps", 5, *ahead)[0] == 0
+    kept = yaml.safe_load((tmp_path / "ahead" / "config.yaml").read_text())
+    assert [kept[name] for name in ("estimator", "horizon", "penalty", "eta")] == [
+        "dynamics",
+        3,
+        "centred",
+        10.0,
+    ]
 
 
 def test_behaviours_list(dara: Dara) -> None:
