@@ -56,7 +56,7 @@ class Gain:
 def gains(rows: Iterable[Row]) -> list[Gain]:
     """One for every condition and eta that was tried."""
     groups: dict[tuple[str, float], dict[Cell, float]] = {}
-    for row in rows:
+    for row in _in_order(rows):
         cell = Cell(row.data_set, row.world, row.collection_seed, row.seed)
         groups.setdefault((row.condition, row.eta), {})[cell] = row.distance_m
 
@@ -79,13 +79,18 @@ def gains(rows: Iterable[Row]) -> list[Gain]:
 def scores(rows: Iterable[Row]) -> list[Score]:
     """One for every world, data set, condition and eta that was tried."""
     groups: dict[tuple[str, str, str, float], list[Row]] = {}
-    for row in rows:
+    for row in _in_order(rows):
         groups.setdefault((row.world, row.data_set, row.condition, row.eta), []).append(row)
     order = list(CONDITIONS)
     return [
         _score(groups, *key)
         for key in sorted(groups, key=lambda key: (key[0], key[1], order.index(key[2]), key[3]))
     ]
+
+
+def _in_order(rows: Iterable[Row]) -> list[Row]:
+    """So that a bootstrap draws the same of a study that has just run and of its file."""
+    return sorted(rows, key=lambda row: (row.world, row.data_set, row.seed, row.collection_seed))
 
 
 def _score(

@@ -170,6 +170,12 @@ def test_gains_are_of_the_same_seed_and_data_in_all_cells() -> None:
     assert gains(lonely)[1].over_union == dara.over_union  # a trial without its pair counts for nothing
 
 
+def test_figures_do_not_depend_on_the_order_of_the_rows() -> None:
+    rng = np.random.default_rng(0)
+    rows = [filled(trial, rng.normal(3.0, 1.0)) for trial in STUDY.trials()]
+    assert scores(rows) == scores(rows[::-1]) and gains(rows) == gains(rows[::-1])
+
+
 # -- trials -------------------------------------------------------------------------------------------------
 
 
