@@ -63,10 +63,10 @@ COMPARED = ("target", "source", "bc", "union", "dara", "constant", "dara_dynamic
 CONDITIONS |= {f"{name}_evenly": CONDITIONS[name] | {"beginnings": 0.0} for name in COMPARED}
 #: Condition -> the one that takes the same from every row, and so knows nothing of a row.
 CONTROLS = {
-    name: "_".join(["constant", *rest])
+    name: name.replace(kind, "constant")
     for name in CONDITIONS
-    for kind, *rest in [name.split("_")]
-    if kind in ("dara", "centred")
+    for kind in ("dara", "centred")
+    if name.startswith(kind)
 }
 #: Condition -> the same without augmentation: of its kind, the last word, where that has one of its own.
 _OF_ITS_KIND = {name: f"union_{name.rpartition('_')[2]}" for name in CONDITIONS}

@@ -97,9 +97,7 @@ class _Step(NamedTuple):
     action: np.ndarray
     last_action: np.ndarray
     next_observation: np.ndarray  # as measured
-    outcomes: list[
-        np.ndarray
-    ]  # in the source world and in every other: observations one and HORIZON steps on
+    outcomes: list[np.ndarray]  # in the source world and in every other, as _outcomes has them
     by_expert: bool
 
 
@@ -109,11 +107,8 @@ def truths(worlds: tuple[str, ...], data_set: str, walks: int = WALKS) -> dict[s
     source = source.model_copy(update={"motor": source.motor.model_copy(update={"sag": NO_SAG})})
     others = [load_world(name).model_copy(update={"noise": source.noise}) for name in worlds]
     env = environment_class()(source, ROBOT)
-    steps = [
-        step
-        for number in range(walks)
-        for step in _walk(env, [source, *others], behaviours(data_set), number)
-    ]
+    every, names = [source, *others], behaviours(data_set)
+    steps = [step for number in range(walks) for step in _walk(env, every, names, number)]
     env.close()
     observations, actions, last, following = (np.stack([step[i] for step in steps]) for i in range(4))
     nothing = np.zeros(len(steps), np.float32)
