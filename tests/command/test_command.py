@@ -74,26 +74,12 @@ def test_train_writes_policy_and_report(dara: Dara, source: Path, target: Path, 
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)  # nothing is fetched from elsewhere
     assert dara("train", "--config", settings, "--steps", 8, "--resume")[0] == 0
 
-    ahead = (
-        "--estimator",
-        "dynamics",
-        "--horizon",
-        3,
-        "--penalty",
-        "centred",
-        "--eta",
-        10,
-        "--out",
-        tmp_path / "ahead",
-    )
-    assert dara("train", "--config", settings, "--steps", 5, *ahead)[0] == 0
+    told = {"estimator": "dynamics", "horizon": 3, "penalty": "centred", "eta": 10.0}
+    told |= {"out": str(tmp_path / "ahead")}
+    flags = [word for name, value in told.items() for word in (f"--{name}", value)]
+    assert dara("train", "--config", settings, "--steps", 5, *flags)[0] == 0
     kept = yaml.safe_load((tmp_path / "ahead" / "config.yaml").read_text())
-    assert [kept[name] for name in ("estimator", "horizon", "penalty", "eta")] == [
-        "dynamics",
-        3,
-        "centred",
-        10.0,
-    ]
+    assert {name: kept[name] for name in told} == told
 
 
 def test_behaviours_list(dara: Dara) -> None:
