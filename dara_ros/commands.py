@@ -221,6 +221,7 @@ def train(
       dara train --source source.h5 --target monday/ tuesday.h5 --out runs/week
       dara train --source source.h5 --target target.h5 --eta 0 --tune 100000 --steps 50000 --out runs/tuned
     """
+    from .policies.train_config import configure
     from .policies.training import train as train_policy
     from .report import write_training_report
 
@@ -230,7 +231,9 @@ def train(
         "steps": steps, "tune": tune, "seed": seed, "threads": threads, "device": device,
     }  # fmt: skip
     asked = {name: _plain_paths(value) for name, value in given.items() if value is not None}
-    settings = _train_config(config, asked | {"resume": resume}, paper)
+    if absent := [name for name in ("source", "target", "out") if name not in asked and config is None]:
+        raise UserError(f"--{absent[0]} is missing; see `dara train --help`")
+    settings = configure(asked | {"resume": resume}, config, paper)
     with stop_on_interrupt() as interrupted, progress_bars() as report:
         result = train_policy(settings, lambda stage, done, n, _: report(stage, done, n), interrupted)
     if result.policy is not None:
@@ -322,30 +325,6 @@ def train_behaviours(
         for s in snapshots
     ]
     emit(snapshots, as_json, "\n".join([*lines, f"{out}/medium.onnx, {out}/expert.onnx"]))
-
-
-def _train_config(file: Path | None, asked: dict[str, Any], paper: bool) -> Any:
-    """Settings from a file, or recommended ones, and over them those of flags.
-
-    Raises:
-        UserError: the file is wrong, a setting is missing or makes no sense.
-    """
-    import yaml
-
-    from .policies.recommended import recommended
-    from .policies.train_config import TrainConfig, read_config
-
-    if file is not None and paper:
-        raise UserError("--config says everything already: give either it or --paper")
-    if file is not None:
-        settings = yaml.safe_load(read_config(file).to_yaml())
-    else:
-        settings = {} if paper else recommended(asked)
-    settings |= asked
-    for name in ("source", "target", "out"):
-        if name not in settings:
-            raise UserError(f"--{name} is missing; see `dara train --help`")
-    return TrainConfig.from_mapping(settings, str(file or "flags"))
 
 
 def _plain_paths(value: Any) -> Any:

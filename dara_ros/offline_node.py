@@ -26,7 +26,6 @@ from . import qos
 from .diagnostics import Figures, Rate, publish_diagnostics, summary
 from .errors import UserError
 from .parameters import Parameter, declare
-from .plain_yaml import read_yaml
 from .running import run_node
 
 if TYPE_CHECKING:  # they need torch: without it, `main` ends with one line
@@ -113,8 +112,7 @@ class OfflineNode(Node):
         Raises:
             UserError: a parameter is missing or makes no sense.
         """
-        from .policies.recommended import recommended
-        from .policies.train_config import TrainConfig
+        from .policies.train_config import configure
 
         values = {parameter.name: self.get_parameter(parameter.name).value for parameter in PARAMETERS}
         for name in ("source", "target", "out"):
@@ -123,12 +121,9 @@ class OfflineNode(Node):
         for name in ("source", "target"):
             values[name] = values[name].split(os.pathsep)
         settings, paper = values.pop("settings"), values.pop("paper")
-        if settings and paper:
-            raise UserError("parameter settings says everything already: give either it or paper")
         if values["mix"] < 0:
             del values["mix"]
-        below = {} if paper else _read_settings(settings) if settings else recommended(values)
-        return TrainConfig.from_mapping(below | values, settings or "parameters")
+        return configure(values, Path(settings) if settings else None, paper)
 
     # -- topics ----------------------------------------------------------------------------------------
 
@@ -210,19 +205,6 @@ class _Training:
         if not quiet:
             self._published = time.monotonic()
             self._publish(self.progress)
-
-
-def _read_settings(path: str) -> dict[str, Any]:
-    """Settings of a YAML file."""
-    try:
-        settings = read_yaml(Path(path))
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); give the config.yaml of a run"
-        ) from error
-    if not isinstance(settings, dict):
-        raise UserError(f"{path}: must be a mapping of settings, as the config.yaml of a run is")
-    return settings
 
 
 def _make() -> OfflineNode:

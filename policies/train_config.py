@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from .algorithms import algorithms
 from .classifiers import ClassifierConfig
 from .dara import DEFAULT_CLIP, DEFAULT_ETA, ESTIMATORS, PENALTIES, check_eta
 from .dynamics_gap import GapConfig
-from .recommended import DEFAULT_ALGORITHM
+from .recommended import DEFAULT_ALGORITHM, recommended
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,7 @@ def _settings_of(algorithm: Any) -> type:
 
 
 def _from_mapping(kind: type, values: Any, name: str) -> Any:
-    if not isinstance(values, dict):
-        raise UserError(f"{name} must be a mapping of settings: see a config.yaml that dara train wrote")
+    values = _mapping(values, name)
     known = {entry.name: entry for entry in fields(kind)}
     unknown = sorted(set(map(str, values)) - set(known))
     if unknown:
@@ -188,13 +188,40 @@ def check_resumable(new: TrainConfig, saved: TrainConfig) -> None:
             )
 
 
+def configure(given: Mapping[str, Any], file: Path | None, paper: bool) -> TrainConfig:
+    """The settings that somebody gave, over those of a file, of the papers, or the recommended ones.
+
+    Args:
+        given: as a YAML file has them.
+        paper: take the papers' settings where nothing is given.
+
+    Raises:
+        UserError: both a file and `paper`; the file is missing; a setting is missing or wrong.
+    """
+    if file is not None and paper:
+        raise UserError(f"{file} says everything already: give either it or paper")
+    below = _read_mapping(file) if file is not None else {} if paper else recommended(given)
+    return TrainConfig.from_mapping({**below, **given}, str(file or "settings"))
+
+
 def read_config(path: Path) -> TrainConfig:
     """Read a configuration file.
 
     Raises:
         UserError: the file is missing or wrong.
     """
+    return TrainConfig.from_mapping(_read_mapping(path), str(path))
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
     try:
-        return TrainConfig.from_mapping(read_yaml(path), str(path))
+        values = read_yaml(path)
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): give the config.yaml of a run") from error
+    return _mapping(values, str(path))
+
+
+def _mapping(values: Any, name: str) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise UserError(f"{name} must be a mapping of settings: see a config.yaml that dara train wrote")
+    return values

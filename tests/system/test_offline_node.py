@@ -143,7 +143,7 @@ def test_cancel_leaves_a_checkpoint_that_resumes(node: RobotClient, files, tmp_p
         ({"source": "missing.h5"}, "missing.h5: no such file"),
         ({"algorithm": "magic"}, "algorithm is 'magic'"),
         ({"eta": -0.1}, "eta"),
-        ({"settings": "missing.yaml"}, "missing.yaml: cannot be read"),
+        ({"settings": "missing.yaml"}, "cannot read missing.yaml"),
         ({"paper": True}, "give either it or paper"),
     ],
 )
