@@ -189,6 +189,10 @@ def train(
         str | None,
         typer.Option(help="rows: each its own delta r; constant: the mean, a control; centred. [rows]"),
     ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="Of delta r: none, or returns: at eta 1 as the target's own returns say. [none]"),
+    ] = None,
     mix: Annotated[
         float | None,
         typer.Option(help="Fraction of target rows in a batch. [bcq 0.5, others as the files are]"),
@@ -217,7 +221,7 @@ def train(
     \b
     Example:
       dara train --source source.h5 --target target.h5 --algorithm bcq --eta 0.1 --out runs/dara
-      dara train --source a.h5 --target b.h5 --estimator dynamics --horizon 10 --eta 10 --out runs/ahead
+      dara train --source s.h5 --target t.h5 --estimator dynamics --horizon 10 --scale returns --eta 1 --out a
       dara train --source source.h5 --target monday/ tuesday.h5 --out runs/week
       dara train --source source.h5 --target target.h5 --eta 0 --tune 100000 --steps 50000 --out runs/tuned
     """
@@ -227,8 +231,8 @@ def train(
 
     given = {
         "source": source, "target": target, "out": out, "algorithm": algorithm, "eta": eta,
-        "estimator": estimator, "horizon": horizon, "penalty": penalty, "mix": mix,
-        "steps": steps, "tune": tune, "seed": seed, "threads": threads, "device": device,
+        "estimator": estimator, "horizon": horizon, "penalty": penalty, "scale": scale,
+        "mix": mix, "steps": steps, "tune": tune, "seed": seed, "threads": threads, "device": device,
     }  # fmt: skip
     asked = {name: _plain_paths(value) for name, value in given.items() if value is not None}
     if absent := [name for name in ("source", "target", "out") if name not in asked and config is None]:

@@ -129,7 +129,7 @@ def _classifier_parts(figures: dict[str, Any]) -> list[str]:
         return []
     histogram = ["<h2>Delta r</h2>", delta_histogram(figures["delta_r"])]
     if "dynamics" in figures:
-        return [*_dynamics_parts(figures["dynamics"]), *histogram]
+        return [*_dynamics_parts(figures["dynamics"]), *histogram, *_scale_part(figures.get("return_scale"))]
     classifiers = figures["classifiers"]
     rows = [
         (
@@ -156,6 +156,16 @@ def _dynamics_parts(gap: dict[str, float]) -> list[str]:
     head = ("source, its own dynamics", "target, the source's dynamics", "target, its own dynamics")
     note = "<p>Variance of held-out steps that the dynamics leave, in variances of the source's steps.</p>"
     return ["<h2>Two dynamics</h2>" + table(head, [tuple(f"{gap[name]:.3f}" for name in left)]) + note]
+
+
+def _scale_part(scale: dict[str, float] | None) -> list[str]:
+    if scale is None:
+        return []
+    found = (
+        f"The target's returns say that a unit of delta r costs {scale['fitted']:.2f} of reward, nine of ten "
+        f"bootstraps that it is above {scale['low']:.2f}: {scale['value']:.2f} is taken, times eta."
+    )
+    return [f"<p>{found}</p>"]
 
 
 def delta_histogram(deltas: dict[str, Any]) -> str:

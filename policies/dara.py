@@ -25,6 +25,7 @@ DEFAULT_CLIP = 10.0
 DEFAULT_ETA = 0.1  # the paper's
 PENALTIES = ("rows", "constant", "centred")
 ESTIMATORS = ("classifiers", "dynamics")
+SCALES = ("none", "returns")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .classifiers import MINIMUM_STD, Rows
 from .dataset import Batch
+from .ridge import RidgeSums
 from .settings import Settings
 
 BOUND = 5.0  # normalised inputs and steps are clipped to +-this: a fall shall not bend a regression
@@ -252,7 +253,7 @@ def _fit_ridge(
     )
     mean, std = _moments(gap.features(gap.inputs(block)).numpy() for block in target.blocks())
     gap.moments |= {"z": mean, "z_std": std + 1e-6}
-    sums = [_Sums() for _ in range(FOLDS)]
+    sums = [RidgeSums() for _ in range(FOLDS)]
     at = 0
     for block in target.blocks():
         z, r = gap.standardised(gap.features(gap.inputs(block))), gap.residuals(block).double()
@@ -277,33 +278,3 @@ def _fit_ridge(
         gap_variance=float((everything.rr / everything.count).mean()),
         penalty=penalty,
     )
-
-
-@dataclass
-class _Sums:
-    """What ridge regression needs of rows z (B, F), r (B, S): z'z, z'r, each column's r'r, their number."""
-
-    zz: Any = 0.0
-    zr: Any = 0.0
-    rr: Any = 0.0
-    count: int = 0
-
-    def add(self, z: Tensor, r: Tensor) -> None:
-        self.zz, self.zr = self.zz + z.T @ z, self.zr + z.T @ r
-        self.rr, self.count = self.rr + r.square().sum(0), self.count + len(z)
-
-    def __add__(self, other: _Sums) -> _Sums:
-        return _Sums(self.zz + other.zz, self.zr + other.zr, self.rr + other.rr, self.count + other.count)
-
-    def minus(self, other: _Sums) -> _Sums:
-        return _Sums(self.zz - other.zz, self.zr - other.zr, self.rr - other.rr, self.count - other.count)
-
-    def ridge(self, penalty: float) -> Tensor:
-        """argmin |r - z w|^2 + penalty |w|^2, the constant's weight free: (F, S)."""
-        weights = torch.full((len(self.zz),), penalty, dtype=torch.float64)
-        weights[-1] = 1e-6
-        return torch.linalg.solve(self.zz + torch.diag(weights), self.zr)
-
-    def error(self, w: Tensor) -> Tensor:
-        """|r - z w|^2 of each column, (S,)."""
-        return self.rr - 2.0 * (w * self.zr).sum(0) + (w * (self.zz @ w)).sum(0)

@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..plain_yaml import parse_yaml, read_yaml
 from .algorithms import algorithms
 from .classifiers import ClassifierConfig
-from .dara import DEFAULT_CLIP, DEFAULT_ETA, ESTIMATORS, PENALTIES, check_eta
+from .dara import DEFAULT_CLIP, DEFAULT_ETA, ESTIMATORS, PENALTIES, SCALES, check_eta
 from .dynamics_gap import GapConfig
 from .recommended import DEFAULT_ALGORITHM, recommended
 
@@ -36,6 +36,9 @@ class TrainConfig:
     clip: float = DEFAULT_CLIP  # |delta_r| is at most this
     penalty: str = (
         "rows"  # rows: each row's own delta_r; constant: their mean, a control; centred: without it
+    )
+    scale: str = (
+        "none"  # of delta_r: as it is, or returns: 1 is what the target's returns say, see return_scale
     )
     reward_scale: float = 1.0  # of all rewards as the learner sees them, after they are augmented
     decay: float = 1.0  # share of the learning rates that is left in the last quarter of each stage
@@ -77,9 +80,11 @@ class TrainConfig:
             raise UserError(f"mix is {self.mix}: give the fraction of target rows in a batch, from 0 to 1")
         if not 0.0 <= self.beginnings <= 1.0:
             raise UserError(f"beginnings is {self.beginnings}: give a fraction of a batch, from 0 to 1")
-        for name, known in (("penalty", PENALTIES), ("estimator", ESTIMATORS)):
+        for name, known in (("penalty", PENALTIES), ("estimator", ESTIMATORS), ("scale", SCALES)):
             if getattr(self, name) not in known:
                 raise UserError(f"{name} is {getattr(self, name)!r}: give one of {', '.join(known)}")
+        if self.scale == "returns" and self.estimator != "dynamics":
+            raise UserError("scale returns needs what estimator dynamics knows: give that too, or scale none")
         for name in ("clip", "reward_scale", "decay"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} is {getattr(self, name)}: give a positive number")

@@ -27,6 +27,7 @@ from .dataset import DataSet, check_compatible
 from .dynamics_gap import DynamicsGap, train_gap
 from .learning import Learner, Run
 from .onnx import export_policy
+from .return_scale import fit_return_scale
 from .run_files import ScalarLog, load_tensors, save_tensors, write_json, write_text
 from .runtime import PolicyMetadata
 from .sampling import UnionSampler
@@ -248,7 +249,18 @@ def _augment(jobs: Sequence[_Job], progress: Progress, should_stop: Callable[[],
         job.figures["delta_r"] = {
             name: _delta_figures(delta, job.config.clip) for name, delta in deltas[at].items()
         }
-        job.delta = shaped(deltas[at]["source"].values, job.config.penalty)
+        job.delta = shaped(_scaled(job, trained[key], deltas[at]["source"].values), job.config.penalty)
+
+
+def _scaled(job: _Job, estimator: Estimator, delta: np.ndarray) -> np.ndarray:
+    """delta_r as eta weighs it."""
+    if job.config.scale == "none":
+        return delta
+    assert isinstance(estimator, DynamicsGap)  # TrainConfig sees to that
+    with _timed([job], "return_scale"):
+        scale = fit_return_scale(estimator, job.source, job.target, delta, job.config.seed)
+    job.figures["return_scale"] = asdict(scale)
+    return np.float32(scale.value) * delta
 
 
 def _estimator_key(job: _Job) -> str:

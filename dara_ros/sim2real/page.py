@@ -25,7 +25,15 @@ COLOURS = {
     "centred": "#5b9a68",
 }
 #: By a condition's last word.
-MARKERS = {"": "o", "dynamics": "D", "ahead": "P", "proportional": "s", "paper": "^", "evenly": "x"}
+MARKERS = {
+    "": "o",
+    "dynamics": "D",
+    "ahead": "P",
+    "returns": "*",
+    "proportional": "s",
+    "paper": "^",
+    "evenly": "x",
+}
 HEAD = ("condition", "eta", "trials", "distance, m", "return", "falls", "over union", "over constant")
 GAIN_HEAD = ("condition", "eta", "trials", "over union, m", "over constant, m")
 NOTE = """

@@ -46,6 +46,9 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "dara_ahead": AHEAD | {"penalty": "rows"},
     "constant_ahead": AHEAD | {"penalty": "constant"},
     "centred_ahead": AHEAD | {"penalty": "centred"},
+    "dara_returns": AHEAD | {"penalty": "rows", "scale": "returns"},
+    "constant_returns": AHEAD | {"penalty": "constant", "scale": "returns"},
+    "centred_returns": AHEAD | {"penalty": "centred", "scale": "returns"},
 }
 #: The ablation of `mix`: batches as the file sizes are.
 CONDITIONS |= {
@@ -80,6 +83,8 @@ def default_eta(condition: str) -> float:
     setting = CONDITIONS[condition]
     if "penalty" not in setting:
         return 0.0
+    if "scale" in setting:
+        return 1.0
     return DOSE_AHEAD if "horizon" in setting else DOSES[setting.get("estimator", "classifiers")]
 
 

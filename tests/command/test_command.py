@@ -74,12 +74,16 @@ def test_train_writes_policy_and_report(dara: Dara, source: Path, target: Path, 
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)  # nothing is fetched from elsewhere
     assert dara("train", "--config", settings, "--steps", 8, "--resume")[0] == 0
 
-    told = {"estimator": "dynamics", "horizon": 3, "penalty": "centred", "eta": 10.0}
-    told |= {"out": str(tmp_path / "ahead")}
+    told = {"estimator": "dynamics", "horizon": 3, "penalty": "centred", "eta": 1.0}
+    told |= {"scale": "none", "out": str(tmp_path / "ahead")}
     flags = [word for name, value in told.items() for word in (f"--{name}", value)]
     assert dara("train", "--config", settings, "--steps", 5, *flags)[0] == 0
     kept = yaml.safe_load((tmp_path / "ahead" / "config.yaml").read_text())
     assert {name: kept[name] for name in told} == told
+    status, _, err = dara(
+        "train", "--config", settings, *flags, "--scale", "returns", "--out", tmp_path / "new"
+    )
+    assert status == 2 and "the source data set holds no episode of 100 steps and no fall" in err
 
 
 def test_behaviours_list(dara: Dara) -> None:
