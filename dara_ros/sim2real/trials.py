@@ -98,7 +98,8 @@ def _train(trial: Row, files: tuple[Path, Path], folder: Path, shared: Path) -> 
 
 def _config(trial: Row, files: tuple[Path, Path], folder: Path) -> TrainConfig:
     t = trial
-    name = f"{Path(t.world).stem}_{t.data_set}_{t.condition}_eta{t.eta:g}_{t.collection_seed}_{t.seed}"
+    numbers = f"{t.source_rows}_{t.target_rows}_{t.collection_seed}_{t.seed}"
+    name = f"{Path(t.world).stem}_{t.data_set}_{t.condition}_eta{t.eta:g}_{numbers}"
     own = BASE | CONDITIONS[t.condition]
     of_trial = {
         "source": str(files[0]),

@@ -205,6 +205,10 @@ def test_a_cell_from_behaviours_to_rows(tmp_path: Path, monkeypatch: pytest.Monk
     with DataSet(tmp_path / "data" / "target_low_battery_medium-expert_330_1.h5") as target:
         assert (target.info.domain, target.info.world, len(target)) == ("target", "low_battery", 330)
     assert not list(tmp_path.rglob("*.part"))
+    smaller = replace(study, target_rows=310, conditions=("target",))
+    (row,) = run_cell(smaller, cell, smaller.trials_of(cell), tmp_path)
+    assert row.trial != rows[0].trial
+    assert len(list((tmp_path / "runs").glob("*_target_eta*"))) == 2  # nobody writes over another's run
 
 
 WORDS = "benchmark sim2real --world low_battery --data-set medium --condition bc --seeds 4"
