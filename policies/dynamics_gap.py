@@ -105,9 +105,9 @@ class DynamicsGap:
         """What f leaves of the steps, (B, S)."""
         return self.steps(batch) - self.network(self.inputs(batch))
 
-    def standardised(self, features: Tensor) -> Tensor:
+    def standardised(self, batch: Batch) -> Tensor:
         """Features as the ridge regression sees them, a constant at their end; float64 (B, F + 1)."""
-        z = (features.double() - self.moments["z"]) / self.moments["z_std"]
+        z = (self.features(self.inputs(batch)).double() - self.moments["z"]) / self.moments["z_std"]
         return torch.cat((z.clamp(-FEATURE_BOUND, FEATURE_BOUND), torch.ones(len(z), 1).double()), 1)
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class DynamicsGap:
 
     def raw_delta_r(self, batch: Batch) -> np.ndarray:
         """delta_r (B,), float32, of rows of either domain: it looks at s and a alone."""
-        g = (self.standardised(self.features(self.inputs(batch))) @ self.gain).float()
+        g = (self.standardised(batch) @ self.gain).float()
         return (g.square() / self.variance).mean(1).numpy()
 
 
@@ -256,7 +256,7 @@ def _fit_ridge(
     sums = [RidgeSums() for _ in range(FOLDS)]
     at = 0
     for block in target.blocks():
-        z, r = gap.standardised(gap.features(gap.inputs(block))), gap.residuals(block).double()
+        z, r = gap.standardised(block), gap.residuals(block).double()
         folds = torch.from_numpy(fold_of_row[at : at + len(z)])
         for fold, of_fold in enumerate(sums):
             of_fold.add(z[folds == fold], r[folds == fold])

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from .dataset import Batch, DataSet
+from .dataset import DataSet
 from .dynamics_gap import DynamicsGap
 from .ridge import RidgeSums
 
@@ -73,15 +73,11 @@ def fit_return_scale(
     sums, at = RidgeSums(), 0
     for batch in source.blocks():
         rows = slice(at, at + len(batch.rewards))
-        sums.add(_features(gap, batch)[known[rows]], torch.from_numpy(wanted[rows][known[rows]]))
+        sums.add(gap.standardised(batch)[known[rows]], torch.from_numpy(wanted[rows][known[rows]]))
         at = rows.stop
     weights = sums.ridge(PENALTY)
-    promised = torch.cat([_features(gap, batch) @ weights for batch in target.blocks()]).numpy()
+    promised = torch.cat([gap.standardised(batch) @ weights for batch in target.blocks()]).numpy()
     return _compare(promised[:, 1], promised[:, 0] - came, target.episodes()[0], seed)
-
-
-def _features(gap: DynamicsGap, batch: Batch) -> torch.Tensor:
-    return gap.standardised(gap.features(gap.inputs(batch)))
 
 
 def _ahead(data: DataSet, values: np.ndarray) -> np.ndarray:
