@@ -26,6 +26,15 @@ Results = Annotated[
 Cluster = Annotated[
     str | None, typer.Option(help="Run on this Ray cluster instead (address; local starts one).")
 ]
+MujocoTasks = Annotated[list[str] | None, typer.Option(help="hopper, walker2d. [both]")]
+MujocoDataSets = Annotated[
+    list[str] | None,
+    typer.Option(help="random, medium, medium-replay, medium-expert. [all]"),
+]
+CollectionSeed = Annotated[int, typer.Option(help="Seed of all data sets.")]
+Size = Annotated[
+    float, typer.Option(help="Of all data sets: 1 is the paper's million rows, 0.05 a quick look.")
+]
 FAILED = 1  # exit status where trials failed, and failed again
 
 
@@ -184,10 +193,8 @@ def mujoco(
         "runs/mujoco"
     ),
     csv: Results = None,
-    task: Annotated[list[str] | None, typer.Option(help="hopper, walker2d. [both]")] = None,
-    data_set: Annotated[
-        list[str] | None, typer.Option(help="random, medium, medium-replay, medium-expert. [all]")
-    ] = None,
+    task: MujocoTasks = None,
+    data_set: MujocoDataSets = None,
     algorithm: Annotated[
         list[str] | None, typer.Option(help="bcq, cql, brac-p, awr, bear, mopo, mabe. [all]")
     ] = None,
@@ -198,11 +205,9 @@ def mujoco(
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Training seeds.")] = 3,
-    collection_seed: Annotated[int, typer.Option(help="Seed of all data sets.")] = 0,
+    collection_seed: CollectionSeed = 0,
     eta: Annotated[float, typer.Option(help="Weight of delta r.")] = 0.1,
-    size: Annotated[
-        float, typer.Option(help="Of all data sets: 1 is the paper's million rows, 0.05 a quick look.")
-    ] = 1.0,
+    size: Size = 1.0,
     networks: Annotated[
         str, typer.Option(help="paper: the papers' widths; small: two layers of 128, for CPUs.")
     ] = "small",
@@ -307,8 +312,9 @@ def delta_r(
 
     from .sim2real.study import WORLDS, Cell, Study
     from .sim2real.trials import data_files
-    from .sim2real.truth import TRAINED, as_text, judge, truths
+    from .sim2real.truth import TRAINED, judge, truths
     from .studies.rows import write_table
+    from .studies.tables import of_rows
 
     study = Study(
         worlds=tuple(world or WORLDS),
@@ -337,4 +343,55 @@ def delta_r(
                 told += judge(truth, files, where, name, seeds, lambda: report("delta r", next(done), total))
     if csv is not None:
         write_table(csv, told)
-    emit(told, as_json, as_text(told))
+    emit(told, as_json, of_rows(told))
+
+
+@benchmark_app.command("mujoco-delta-r")
+def mujoco_delta_r(
+    out: Annotated[Path, typer.Option(help="Folder of dara benchmark mujoco, for data sets.")] = Path(
+        "runs/mujoco"
+    ),
+    csv: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
+    task: MujocoTasks = None,
+    data_set: MujocoDataSets = None,
+    seeds: Annotated[int, typer.Option(help="Seeds of estimators.")] = 3,
+    collection_seed: CollectionSeed = 0,
+    size: Size = 1.0,
+    as_json: Json = False,
+) -> None:
+    """How well the classifiers, and the dynamics, rank source rows by how little the target could do them.
+
+    The truth is simulated: a row's action from its state, in both dynamics.
+
+    \b
+    Example:
+      dara benchmark mujoco-delta-r --task hopper --data-set random --size 0.05
+    """
+    from .sim.mujoco_tasks import load_task, make_environment
+
+    make_environment(load_task("hopper_plain"))  # says what is missing
+    from .mass_shift.study import DATA_SETS, TASKS, Study
+    from .mass_shift.truth import judge
+    from .studies.rows import write_table
+    from .studies.tables import of_rows
+
+    study = Study(
+        tasks=tuple(task or TASKS),
+        data_sets=tuple(data_set or DATA_SETS),
+        algorithms=("bcq",),
+        conditions=("dara",),
+        seeds=seeds,
+        collection_seed=collection_seed,
+        size=size,
+    )
+    cells: dict[tuple[str, str], list[Any]] = {}
+    for trial in study.trials():
+        cells.setdefault((trial.task, trial.data_set), []).append(trial)
+    told = []
+    with progress_bars() as report:
+        for number, trials in enumerate(cells.values()):
+            report("delta r", number, len(cells))
+            told += judge(trials, out)
+            if csv is not None:
+                write_table(csv, told)
+    emit(told, as_json, of_rows(told))

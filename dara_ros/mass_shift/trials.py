@@ -137,7 +137,7 @@ def run_trials(
     with ExitStack() as shared:
         for trial, run in zip(trials, configs, strict=True):
             if trial.eta:
-                shared.enter_context(shared_estimator(_estimator_of(trial, folder), Path(run.out)))
+                shared.enter_context(shared_estimator(classifiers_of(trial, folder), Path(run.out)))
         results = train_many(configs)
     for trial, result in zip(trials, results, strict=True):
         if result.policy is not None:
@@ -210,7 +210,7 @@ def _going_on(fresh: TrainConfig) -> TrainConfig:
     return fresh
 
 
-def _estimator_of(trial: Row, folder: Path) -> Path:
+def classifiers_of(trial: Row, folder: Path) -> Path:
     """Where the classifiers lie for all algorithms and penalties."""
     return folder / "delta_r" / f"{trial.task}_{trial.data_set}_{trial.data}_{trial.seed}.pt"
 

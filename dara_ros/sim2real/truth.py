@@ -10,7 +10,7 @@ should rank rows by.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +29,6 @@ from ..policies.steps_ahead import StepsAhead
 from ..rollouts import environment_class
 from ..sim import EPISODE_STEPS
 from ..sim.world import World, load_world
-from ..studies.tables import in_columns
 from .study import AHEAD, ROBOT, SOURCE_WORLD, behaviours
 
 if TYPE_CHECKING:
@@ -216,15 +215,3 @@ def _told(
     )
     mean = float(delta.mean())
     return Told(world, data_set, name, seed, rank, ahead, agreement, mean, of_expert, of_others)
-
-
-def as_text(told: list[Told]) -> str:
-    """A table for people."""
-    lines = [[_cell(value) for value in vars(t).values()] for t in told]
-    return "\n".join(in_columns([[field.name for field in fields(Told)], *lines]))
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
