@@ -41,9 +41,16 @@ COLOURS = {
     "prior_from_target": "#5b9a68",
     "prior_from_source": "#b3261e",
 }
+OTHERS = {
+    "union": "no augmentation",
+    "constant": "its control, a constant penalty",
+    "tune": "Tune",
+    "1T": "the target's 1T alone",
+}
 NOTE = """Ours: mean of the last policy's D4RL score over training seeds, in brackets its 95 % bootstrap
 interval; behind the bar the seeds' number. A dot was not run. The seeds' shift of masses, their MuJoCo and
-their data are others, so only the arrows can be compared."""
+their data are others, so only the arrows can be compared. Differences on average are over cells, and so are
+their intervals."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ def tables(study: Study, found: Mapping[Key, Score]) -> list[Table]:
 
 def summary(study: Study, found: Mapping[Key, Score]) -> list[str]:
     """Who is above whom, and what has fewer seeds than it should."""
-    lines = [_counted(each) for each in counts(found)]
+    lines = [_counted(each) for each in counts(found) if each.cells or not each.algorithm]
     fewer = [score for score in found.values() if score.seeds < study.seeds]
     if fewer:
         names = (f"{s.task} {s.data_set} {s.algorithm} {s.condition} ({s.seeds})" for s in fewer)
@@ -186,6 +193,8 @@ def _ours(found: Mapping[Key, Score], key: Key, other: str) -> str:
 
 
 def _counted(count: Count) -> str:
-    other = {"union": "no augmentation", "constant": "its control, a constant penalty", "tune": "Tune"}
+    other = OTHERS[count.other]
     paper = f" (paper: {count.published_above} of {count.published_cells})" if count.published_cells else ""
-    return f"DARA above {other[count.other]} in {count.above} of {count.cells} cells{paper}"
+    who = f"  {count.algorithm}:" if count.algorithm else f"DARA above {other}"
+    by = f", by {count.difference.text(1)} on average" if count.difference else ""
+    return f"{who} in {count.above} of {count.cells} cells{paper}{by}"

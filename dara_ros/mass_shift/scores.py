@@ -37,14 +37,23 @@ class Score:
 
 @dataclass(frozen=True)
 class Count:
-    """In how many cells one condition is above another: of ours, and of the seeds'."""
+    """In how many cells one condition is above another, and by how much.
+
+    Attributes:
+        algorithm: of the cells; "" for all.
+        above, cells: of ours; a cell counts where both were tried.
+        published_above, published_cells: of the seeds'.
+        difference: of ours, mean over the cells; None where there are none.
+    """
 
     condition: str
     other: str
+    algorithm: str
     above: int
     cells: int
     published_above: int
     published_cells: int
+    difference: Estimate | None
 
 
 def scores(rows: Iterable[Row]) -> dict[Key, Score]:
@@ -78,15 +87,27 @@ def arrow(numbers: Mapping[Key, float], key: Key, other: str) -> str:
 
 
 def counts(found: Mapping[Key, Score]) -> list[Count]:
-    """DARA beside no augmentation, its control, and tuning."""
-    return [count(found, "dara", other) for other in ("union", "constant", "tune")]
+    """DARA beside no augmentation, its control, tuning, and 1T alone: in all, and of each algorithm."""
+    tried = dict.fromkeys(key[2] for key in found if key[3] == "dara")
+    return [
+        count(found, "dara", other, algorithm)
+        for other in ("union", "constant", "tune", "1T")
+        for algorithm in ("", *tried)
+    ]
 
 
-def count(found: Mapping[Key, Score], condition: str, other: str) -> Count:
+def count(found: Mapping[Key, Score], condition: str, other: str, algorithm: str = "") -> Count:
     """Over all cells (task, data set, algorithm) in which both were tried."""
 
-    def above(numbers: Mapping[Key, float]) -> tuple[int, int]:
-        arrows = [arrow(numbers, key, other) for key in numbers if key[3] == condition]
-        return arrows.count("↑"), len(arrows) - arrows.count("")
+    def differences(numbers: Mapping[Key, float]) -> list[float]:
+        pairs = (
+            (key, (*key[:3], other))
+            for key in sorted(numbers)
+            if key[3] == condition and algorithm in ("", key[2])
+        )
+        return [numbers[key] - numbers[against] for key, against in pairs if against in numbers]
 
-    return Count(condition, other, *above(values(found)), *above(published()))
+    ours, theirs = differences(values(found)), differences(published())
+    above, published_above = (sum(one > 0.0 for one in each) for each in (ours, theirs))
+    difference = mean(ours) if ours else None
+    return Count(condition, other, algorithm, above, len(ours), published_above, len(theirs), difference)

@@ -185,9 +185,13 @@ def test_the_end_of_the_tables_says_who_is_above_whom_and_what_is_short() -> Non
     behind = ("walker2d", "bear", "dara")
     rows = [filled(row, 1.0) if (row.task, row.algorithm, row.condition) == behind else row for row in rows]
     text = as_text(STUDY, scores(rows[:-1]))
-    assert "DARA above no augmentation in 11 of 12 cells (paper: 44 of 48)" in text
-    assert "DARA above its control, a constant penalty in 0 of 12 cells\n" in text
-    assert "DARA above Tune in 9 of 10 cells (paper: 33 of 40)" in text
+    # Eleven times 10 more than without, and once 29.5 less.
+    assert "DARA above no augmentation in 11 of 12 cells (paper: 44 of 48), by 6.7 [" in text
+    assert "\n  bear: in 1 of 2 cells (paper: 7 of 8), by -9.8 [-29.5, 10.0] on average\n" in text
+    assert "DARA above its control, a constant penalty in 0 of 12 cells, by -4.3 [-" in text
+    assert "\n  awr: in 0 of 0" not in text
+    assert "DARA above Tune in 9 of 10 cells (paper: 33 of 40), by " in text
+    assert "DARA above the target's 1T alone in 11 of 12 cells (paper: " in text
     assert text.endswith("Fewer than 2 seeds so far: walker2d random mabe prior_from_source (1)")
     assert "SIZE 0.001: the paper has 1,000,000" in text.split("\n")[0]
     full = as_text(replace(STUDY, size=1.0), {})
