@@ -85,10 +85,18 @@ class UnionSampler:
         offset = len(self.source)
         return np.concatenate((starts, offset + more_starts)), np.concatenate((ends, offset + more_ends))
 
+    @property
+    def drawn(self) -> slice:
+        """The rows that batches hold: all, or one domain's where the mixture is of it alone."""
+        of_source, of_target = self.target_fraction < 1.0, self.target_fraction > 0.0
+        return slice(0 if of_source else len(self.source), len(self) if of_target else len(self.source))
+
     def in_order(self) -> Iterator[UnionBatch]:
-        """Every row of the union once, block by block."""
-        at = 0
-        for data, is_target in ((self.source, False), (self.target, True)):
+        """Every row of `drawn` once, block by block."""
+        drawn = self.drawn
+        for data, is_target, at in ((self.source, False, 0), (self.target, True, len(self.source))):
+            if not drawn.start <= at < drawn.stop:
+                continue
             for block in data.blocks():
                 rows = np.arange(at, at + len(block.rewards))
                 yield self._augmented(block, rows, np.full(len(rows), is_target))

@@ -193,17 +193,21 @@ class AWR(Learner):
     def _table(self, run: int, union: UnionSampler) -> dict[str, Tensor]:
         """`returns` and `weights` (N,) of a run's rows, both with the value function as it is now.
 
-        Only numbers, not observations, are kept of more than a block of rows.
+        Only numbers, not observations, are kept of more than a block of rows. Rows that no batch holds have 0.
         """
-        config = self.config
+        config, drawn = self.config, union.drawn
         blocks = [self._valued(run, block) for block in union.in_order()]
         rewards, terminals, here, there = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-        ends = torch.from_numpy(union.episodes()[1]).to(self.device)
-        returns = lambda_returns(rewards, terminals, there, ends, config.discount, config.trace)
-        weights = advantage_weights(
-            returns - here, self._shares(union), config.temperature, config.largest_weight
+        ends = union.episodes()[1]
+        ends = torch.from_numpy(ends[(ends > drawn.start) & (ends <= drawn.stop)] - drawn.start)
+        returns = lambda_returns(
+            rewards, terminals, there, ends.to(self.device), config.discount, config.trace
         )
-        return {"returns": returns.float(), "weights": weights.float()}
+        shares = self._shares(union)[drawn]
+        weights = advantage_weights(returns - here, shares, config.temperature, config.largest_weight)
+        table = {name: torch.zeros(len(union), device=self.device) for name in ("returns", "weights")}
+        table["returns"][drawn], table["weights"][drawn] = returns.float(), weights.float()
+        return table
 
     def _valued(self, run: int, block: UnionBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Rewards, terminals, V(s) and V(s') of a block, (B,) each, float64: sums over episodes are long."""
@@ -217,7 +221,12 @@ class AWR(Learner):
         rewards, terminals = (
             torch.from_numpy(column).to(self.device).double() for column in (block.rewards, block.terminals)
         )
-        return rewards, terminals, value(block.observations), value(block.next_observations)
+        here = value(block.observations)
+        # Within an episode s' is the next row's s, whose value is known.
+        there = here.roll(-1)
+        apart = (block.next_observations != np.roll(block.observations, -1, 0)).any(1)
+        there[torch.from_numpy(apart)] = value(block.next_observations[apart])
+        return rewards, terminals, here, there
 
     def _shares(self, union: UnionSampler) -> Tensor:
         """Each row's share of the batches, (N,): they may hold more of a domain than the files do."""

@@ -167,15 +167,20 @@ class BCQ(Learner):
             self._offers = [self._offer(run, union) for run, union in enumerate(unions)]
 
     def _offer(self, run: int, union: UnionSampler) -> Tensor:
-        """The actions (N, K, A) that the policy's own candidates are before xi, in all next states."""
+        """The actions (N, K, A) that the policy's own candidates are before xi, in all next states.
+
+        In states that no batch holds they are 0.
+        """
         decoder, latents = self.decoder.of_run(run), self._latents(run, self.config.candidates)
         mean, std = self.statistics(run)
-        blocks = []
+        offers = torch.zeros(len(union), len(latents), self.action_size)
         for block in union.in_order():
-            for part in torch.from_numpy(block.next_observations).split(OFFER_BLOCK):
-                states = (part - mean) / std
-                blocks.append(decode(decoder, states, latents.repeat(len(states), 1)))
-        return torch.cat(blocks).view(len(union), len(latents), -1).to(self.device)
+            rows = torch.from_numpy(block.rows).split(OFFER_BLOCK)
+            states = ((torch.from_numpy(block.next_observations) - mean) / std).split(OFFER_BLOCK)
+            for some, of_them in zip(rows, states, strict=True):
+                actions = decode(decoder, of_them, latents.repeat(len(some), 1))
+                offers[some] = actions.view(len(some), len(latents), -1)
+        return offers.to(self.device)
 
     def draw_noise(self, rows: int) -> Noise:
         """Fresh noise for one update on `rows` transitions."""

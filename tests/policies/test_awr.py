@@ -21,12 +21,8 @@ from training_data import INFO, small_config
 
 from dara_ros.bench.textbook.awr import TextbookAWR
 from dara_ros.errors import UserError
-from dara_ros.policies.algorithms.awr import (
-    AWR,
-    AWRConfig,
-    critic_loss,
-    policy_loss,
-)
+from dara_ros.policies.algorithms import awr as awr_module
+from dara_ros.policies.algorithms.awr import AWR, AWRConfig, critic_loss, policy_loss, values
 from dara_ros.policies.dataset import DataSet, DataSetWriter
 from dara_ros.policies.learning import Learner, TensorBatch
 from dara_ros.policies.networks import Layer
@@ -96,14 +92,48 @@ def test_two_runs_together_are_each_as_if_alone(tmp_path: Path) -> None:
     check_runs_together(AWR, (config, replace(config, learning_rate=1e-3)), 12, look)
 
 
-def sampler(path: Path, rows: int) -> UnionSampler:
-    """Noise in the shape that the checks' batches have, as source and target."""
+@pytest.mark.parametrize(("mix", "held"), [(1.0, slice(60, 120)), (0.0, slice(0, 60))])
+def test_rows_that_no_batch_holds_are_not_looked_at(tmp_path: Path, mix: float, held: slice) -> None:
+    both = sampler(tmp_path / "data.h5", 60)  # twice the same file: what counts among all counts in each half
+    alone = UnionSampler(both.source, both.target, None, 0.0, mix, 20, 0)
+    found, expected = (table_of(union) for union in (alone, both))
+    for name in ("returns", "weights"):
+        torch.testing.assert_close(found[name][held], expected[name][held])
+        assert expected[name].all() and found[name].count_nonzero() == 60
+
+
+@pytest.mark.parametrize(("chained", "asked"), [(False, 120), (True, 60 + 9)])
+def test_the_value_of_a_next_state_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chained: bool, asked: int
+) -> None:
+    """It is that of the next row but where an episode ends, here every seven rows."""
+    union = sampler(tmp_path / "data.h5", 60, chained)
+    counts = []
+    monkeypatch.setattr(awr_module, "values", lambda *given: counts.append(len(given[1])) or values(*given))
+    table_of(union)
+    assert sum(counts) == 2 * asked  # the file is source and target
+    agent, block = AWR(1, [run_of(SMALL, states=STATES)]), next(union.in_order())
+    *_, there = agent._valued(0, block)
+    plain = agent.batch(block).next_states
+    torch.testing.assert_close(there.float(), values(agent.critic.layers, plain, SMALL.discount))
+
+
+def table_of(union: UnionSampler) -> dict[str, torch.Tensor]:
+    agent = AWR(1, [run_of(SMALL, states=union.source.rows(np.array([0])).observations.shape[1])])
+    agent.look([union])
+    return agent.tables[0]
+
+
+def sampler(path: Path, rows: int, chained: bool = False) -> UnionSampler:
+    """Noise in the shape that the checks' batches have, as source and target; or walks of such steps."""
     rng = np.random.default_rng(rows)
     names = tuple(f"o{i}" for i in range(STATES))
     task = INFO.task | {"observation": [{"name": "state", "size": STATES, "scale": 1.0, "unit": "m"}]}
     with DataSetWriter(path, replace(INFO, observation_names=names, task=task)) as writer:
         states, following = rng.normal(size=(2, rows, STATES))
         ends = np.arange(rows) % 7 == 6
+        if chained:
+            following[:-1][~ends[:-1]] = states[1:][~ends[:-1]]
         writer.extend(
             states,
             rng.uniform(-1, 1, (rows, 1)),

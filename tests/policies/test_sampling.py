@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -29,6 +30,10 @@ class Numbered:
         starts = np.arange(0, self.count, 50)
         return starts, starts + 50
 
+    def blocks(self) -> Iterator[Batch]:
+        for start in range(0, self.count, 70):
+            yield self.rows(np.arange(start, min(start + 70, self.count)))
+
 
 SOURCE, TARGET = Numbered(900, 0), Numbered(100, 1000)
 
@@ -54,6 +59,18 @@ def test_union_is_proportional_by_default() -> None:
 def test_mix_is_kept_in_every_batch(mix: float) -> None:
     for batch in islice(UnionSampler(SOURCE, TARGET, None, 0.0, mix, 50, 0).batches(), BATCHES_PER_READ + 2):
         assert np.count_nonzero(batch.observations >= 1000) == round(50 * mix)
+
+
+@pytest.mark.parametrize(
+    ("mix", "drawn"), [(None, range(1000)), (0.5, range(1000)), (0.004, range(900)), (1.0, range(900, 1000))]
+)
+def test_all_that_batches_hold_comes_in_order_and_nothing_else(mix: float | None, drawn: range) -> None:
+    blocks = list(UnionSampler(SOURCE, TARGET, None, 0.0, mix, 50, 0).in_order())
+    rows = np.concatenate([block.rows for block in blocks])
+    assert rows.tolist() == list(drawn)
+    observations = np.concatenate([block.observations[:, 0] for block in blocks])
+    np.testing.assert_array_equal(observations, np.where(rows < 900, rows, 1000 + rows - 900))
+    assert (np.concatenate([block.is_target for block in blocks]) == (rows >= 900)).all()
 
 
 @pytest.mark.parametrize("start", [1, BATCHES_PER_READ - 1, BATCHES_PER_READ, 2 * BATCHES_PER_READ + 3])
