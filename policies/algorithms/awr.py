@@ -193,7 +193,7 @@ class AWR(Learner):
     def _table(self, run: int, union: UnionSampler) -> dict[str, Tensor]:
         """`returns` and `weights` (N,) of a run's rows, both with the value function as it is now.
 
-        Only numbers, not observations, are kept of more than a block of rows. Rows that no batch holds have 0.
+        Only numbers, not observations, are kept of more than a block of rows. What no batch holds has 0.
         """
         config, drawn = self.config, union.drawn
         blocks = [self._valued(run, block) for block in union.in_order()]
