@@ -198,10 +198,15 @@ class AWR(Learner):
         config, drawn = self.config, union.drawn
         blocks = [self._valued(run, block) for block in union.in_order()]
         rewards, terminals, here, there = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-        ends = union.episodes()[1]
-        ends = torch.from_numpy(ends[(ends > drawn.start) & (ends <= drawn.stop)] - drawn.start)
+        ends = union.episodes()[1] - drawn.start
+        ends = ends[(ends > 0) & (ends <= len(rewards))]
         returns = lambda_returns(
-            rewards, terminals, there, ends.to(self.device), config.discount, config.trace
+            rewards,
+            terminals,
+            there,
+            torch.from_numpy(ends).to(self.device),
+            config.discount,
+            config.trace,
         )
         shares = self._shares(union)[drawn]
         weights = advantage_weights(returns - here, shares, config.temperature, config.largest_weight)
