@@ -198,16 +198,9 @@ class AWR(Learner):
         config, drawn = self.config, union.drawn
         blocks = [self._valued(run, block) for block in union.in_order()]
         rewards, terminals, here, there = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-        ends = union.episodes()[1] - drawn.start
-        ends = ends[(ends > 0) & (ends <= len(rewards))]
-        returns = lambda_returns(
-            rewards,
-            terminals,
-            there,
-            torch.from_numpy(ends).to(self.device),
-            config.discount,
-            config.trace,
-        )
+        over = union.episodes()[1] - drawn.start
+        ends = torch.from_numpy(over[(over > 0) & (over <= len(rewards))]).to(self.device)
+        returns = lambda_returns(rewards, terminals, there, ends, config.discount, config.trace)
         shares = self._shares(union)[drawn]
         weights = advantage_weights(returns - here, shares, config.temperature, config.largest_weight)
         table = {name: torch.zeros(len(union), device=self.device) for name in ("returns", "weights")}
