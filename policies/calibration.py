@@ -38,17 +38,25 @@ def area_under_curve(of_source: np.ndarray, of_target: np.ndarray) -> float:
 
 
 def fit_temperature(of_source: np.ndarray, of_target: np.ndarray) -> float:
-    """The T that minimises the cross-entropy of logit / T.
+    """The T that minimises the cross-entropy of logit / T, with smoothed labels.
+
+    N rows without an error do not prove certainty: as Platt ("Probabilistic Outputs for Support Vector
+    Machines", 1999) has it, a label is (N + 1) / (N + 2). With labels of 1 the best T of domains that are told
+    apart without an error would be 0, and what the logits differ by would be blown up without bound.
 
     The cross-entropy is convex in 1 / T, so a golden-section search finds its minimum.
     """
+    # -(1 - e) log sigmoid(x) - e log sigmoid(-x) = log(1 + exp(-x)) + e x
+    smoothing = 0.5 * (of_source.mean() / (len(of_source) + 2) - of_target.mean() / (len(of_target) + 2))
+
+    def loss(inverse: float) -> float:
+        return cross_entropy(of_source * inverse, of_target * inverse) + inverse * float(smoothing)
+
     low, high = 1.0 / TEMPERATURE_RANGE[1], 1.0 / TEMPERATURE_RANGE[0]
     golden = (np.sqrt(5.0) - 1.0) / 2.0
     for _ in range(60):
         left, right = high - golden * (high - low), low + golden * (high - low)
-        if cross_entropy(of_source * left, of_target * left) < cross_entropy(
-            of_source * right, of_target * right
-        ):
+        if loss(left) < loss(right):
             high = right
         else:
             low = left

@@ -144,6 +144,13 @@ def test_temperature_repairs_overconfidence() -> None:
     assert reliability(*cooled).expected_error < 0.02 < 0.1 < reliability(of_source, of_target).expected_error
 
 
+def test_rows_told_apart_without_an_error_are_not_certain() -> None:
+    """Of 99 the next may be the first error: odds of 100 to 1."""
+    for sure in (0.5, 50.0):
+        temperature = fit_temperature(np.full(99, sure), np.full(99, -sure))
+        assert sure / temperature == pytest.approx(np.log(100.0), rel=1e-3)
+
+
 def test_area_under_curve_counts_pairs() -> None:
     assert area_under_curve(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1.0
     assert area_under_curve(np.array([0.0]), np.array([0.0])) == 0.5
