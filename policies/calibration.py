@@ -40,9 +40,9 @@ def area_under_curve(of_source: np.ndarray, of_target: np.ndarray) -> float:
 def fit_temperature(of_source: np.ndarray, of_target: np.ndarray) -> float:
     """The T that minimises the cross-entropy of logit / T, with smoothed labels.
 
-    N rows without an error do not prove certainty: as Platt ("Probabilistic Outputs for Support Vector
-    Machines", 1999) has it, a label is (N + 1) / (N + 2). With labels of 1 the best T of domains that are told
-    apart without an error would be 0, and what the logits differ by would be blown up without bound.
+    N rows without an error do not prove certainty: a label is (N + 1) / (N + 2), as Platt has it
+    ("Probabilistic Outputs for Support Vector Machines", 1999). With labels of 1 the best T of domains that
+    are told apart without an error would be 0, and the difference of two logits blown up without bound.
 
     The cross-entropy is convex in 1 / T, so a golden-section search finds its minimum.
     """

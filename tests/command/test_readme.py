@@ -76,4 +76,4 @@ def test_page_on_own_data_runs(
     assert len([line for line in block.splitlines() if line and "import" not in line]) <= 20
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "own_data.md", "exec"), {})
-    assert capsys.readouterr().out == "cart/policy.onnx: bcq, eta 0.1, 300 steps (3, 1)\n"
+    assert capsys.readouterr().out == "cart/policy.onnx: bcq, eta 0.1, 600 steps (3, 1)\n"
