@@ -35,7 +35,7 @@ from .lease_client import LeaseClient
 from .parameters import Parameter, declare
 from .parsing import StateAssembler
 from .real_time import freeze_objects
-from .responder import Responder, action_source
+from .responder import Responder, SeededActions
 from .running import REAL_TIME_PARAMETERS, run_node
 
 WARM_UP = 20  # inferences before the first one that counts
@@ -97,11 +97,9 @@ class ControllerNode(LifecycleNode):
         policy, robot, noise, seed = (self.get_parameter(name).value for name in names)
         try:
             task = WalkingTask(load_robot(robot))
-            warm_up = action_source(policy, task, noise, seed)
+            act = SeededActions(policy, task, noise, seed)
             for _ in range(WARM_UP):
-                warm_up(np.zeros(OBSERVATION_SIZE, np.float32))
-            # A second one, whose random numbers begin at their beginning.
-            act = action_source(policy, task, noise, seed)
+                act(np.zeros(OBSERVATION_SIZE, np.float32))
         except UserError as error:
             self.get_logger().error(str(error))
             return FAILURE
@@ -181,7 +179,7 @@ class ControllerNode(LifecycleNode):
                 return  # the robot does not walk: without this part the state is never complete
             if walk != self._walk:
                 self._walk = walk
-                self._responder.begin()
+                self._responder.begin(walk)
         try:
             stamp, fields = parsing.parse_part(self._responder.spec, topic, message)
         except UserError as error:

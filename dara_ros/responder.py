@@ -6,11 +6,41 @@ import time
 
 import numpy as np
 
-from . import action_sources
-from .action_sources import ActionSource
+from .action_sources import action_source
 from .errors import UserError
 from .hardware.state import Array, JointCommand, RobotState
 from .hardware.task import ACTION_SIZE, Walk, WalkingTask
+
+
+class SeededActions:
+    """Actions of one source with exploration noise, whose random numbers are another stream in every walk.
+
+    So no walk depends on how many states of the one before it were answered: its last may be or not.
+
+    Args:
+        name: an ONNX file, a shipped behaviour, `trot` (the gait and nothing else) or `random`.
+        noise: standard deviation of Gaussian exploration noise on the action.
+
+    Raises:
+        UserError: the policy does not exist, is damaged, or was made for something else.
+    """
+
+    def __init__(self, name: str, task: WalkingTask, noise: float, seed: int) -> None:
+        if not name:
+            raise UserError("parameter policy is empty; set it to an ONNX file or a shipped behaviour")
+        self._noise = noise
+        self._seed = seed
+        self._rng = np.random.default_rng(seed)
+        self._source = action_source(name, task, self._rng)
+
+    def begin(self, walk: int) -> None:
+        """Random numbers of this walk from now on."""
+        self._rng.bit_generator.state = np.random.default_rng((self._seed, walk)).bit_generator.state
+
+    def __call__(self, observation: np.ndarray) -> Array:
+        """Observation (S,) float32 -> action (A,), not yet clipped."""
+        action = self._source(observation)
+        return action + self._noise * self._rng.standard_normal(ACTION_SIZE) if self._noise else action
 
 
 class Responder:
@@ -23,7 +53,7 @@ class Responder:
         inference_ms: what the last action took.
     """
 
-    def __init__(self, task: WalkingTask, act: ActionSource) -> None:
+    def __init__(self, task: WalkingTask, act: SeededActions) -> None:
         self.repeated = 0
         self.not_finite = 0
         self.inference_ms = 0.0
@@ -32,8 +62,9 @@ class Responder:
         self._act = act
         self._last: tuple[Walk, Array, JointCommand] | None = None  # of this walk
 
-    def begin(self) -> None:
-        """The next state is the first one of a new walk."""
+    def begin(self, walk: int) -> None:
+        """The next state is the first one of this walk."""
+        self._act.begin(walk)
         self._last = None
 
     def answer(self, state: RobotState) -> JointCommand | None:
@@ -67,22 +98,3 @@ class Responder:
         action = self._act(observation)
         self.inference_ms = 1e3 * (time.perf_counter() - begin)
         return np.clip(action, -1.0, 1.0) if np.isfinite(action).all() else None
-
-
-def action_source(name: str, task: WalkingTask, noise: float, seed: int) -> ActionSource:
-    """What gives the actions.
-
-    Args:
-        name: an ONNX file, a shipped behaviour, `trot` (the gait and nothing else) or `random`.
-        noise: standard deviation of Gaussian exploration noise on the action.
-
-    Raises:
-        UserError: the policy does not exist, is damaged, or was made for something else.
-    """
-    if not name:
-        raise UserError("parameter policy is empty; set it to an ONNX file or a shipped behaviour")
-    rng = np.random.default_rng(seed)
-    source = action_sources.action_source(name, task, rng)
-    if noise == 0.0:
-        return source
-    return lambda observation: source(observation) + noise * rng.standard_normal(ACTION_SIZE)

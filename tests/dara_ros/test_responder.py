@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dara_ros.hardware.state import RobotState
-from dara_ros.hardware.task import ACTION_SIZE, WalkingTask
-from dara_ros.responder import Responder, action_source
+from dara_ros.hardware.task import ACTION_SIZE, OBSERVATION_SIZE, WalkingTask
+from dara_ros.responder import Responder, SeededActions
 
 StateAt = Callable[[int], RobotState]
 LAST_ACTION = slice(37, 49)
@@ -22,13 +22,26 @@ def seen() -> list[np.ndarray]:
     return []
 
 
+class Scripted:
+    """Actions by a rule, the same in every walk."""
+
+    def __init__(self, act: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._act = act
+
+    def begin(self, walk: int) -> None:
+        pass
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        return self._act(observation)
+
+
 @pytest.fixture
 def responder(task: WalkingTask, seen: list[np.ndarray]) -> Responder:
     def act(observation: np.ndarray) -> np.ndarray:
         seen.append(observation)
         return np.full(ACTION_SIZE, 0.1 * len(seen) if len(seen) < 5 else 7.0)
 
-    return Responder(task, act)
+    return Responder(task, Scripted(act))
 
 
 def test_repeated_state_gets_the_same_answer_and_the_walk_does_not_move(
@@ -46,7 +59,7 @@ def test_new_walk_remembers_nothing(
 ) -> None:
     for stamp in (0, task.spec.period_ns):
         responder.answer(state_at(stamp))
-    responder.begin()
+    responder.begin(1)
     responder.answer(state_at(2 * task.spec.period_ns))
     np.testing.assert_array_equal(seen[2][LAST_ACTION], 0.0)
 
@@ -73,15 +86,28 @@ def test_state_that_is_not_finite_gets_no_answer(
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_action_that_is_not_finite_is_not_sent(task: WalkingTask, state_at: StateAt, value: float) -> None:
-    responder = Responder(task, lambda observation: np.full(ACTION_SIZE, value))
+    responder = Responder(task, Scripted(lambda observation: np.full(ACTION_SIZE, value)))
     assert responder.answer(state_at(0)) is None
     assert responder.not_finite == 1
 
 
-def test_noise_and_random_actions_follow_from_the_seed(task: WalkingTask) -> None:
-    observation = np.zeros(55, np.float32)
-    for name, noise in (("trot", 0.3), ("random", 0.0)):
-        draws = [action_source(name, task, noise, seed)(observation) for seed in (1, 1, 2)]
-        np.testing.assert_array_equal(draws[0], draws[1])
-        assert (draws[0] != draws[2]).all()
-    np.testing.assert_array_equal(action_source("trot", task, 0.0, 0)(observation), 0.0)
+@pytest.mark.parametrize(("name", "noise"), [("trot", 0.3), ("random", 0.0), ("random", 0.3)])
+def test_noise_and_random_actions_follow_from_seed_and_walk_alone(
+    task: WalkingTask, state_at: StateAt, name: str, noise: float
+) -> None:
+    def second_walk(seed: int, walk: int, answered_before: int) -> np.ndarray:
+        responder = Responder(task, SeededActions(name, task, noise, seed))
+        responder.begin(walk - 1)
+        for k in range(answered_before):
+            responder.answer(state_at(k * task.spec.period_ns))
+        responder.begin(walk)
+        return responder.answer(state_at(0)).positions
+
+    np.testing.assert_array_equal(second_walk(1, 4, 3), second_walk(1, 4, 7))
+    for seed, walk in ((2, 4), (1, 5)):
+        assert (second_walk(1, 4, 3) != second_walk(seed, walk, 3)).all()
+
+
+def test_no_noise_is_none(task: WalkingTask) -> None:
+    observation = np.zeros(OBSERVATION_SIZE, np.float32)
+    np.testing.assert_array_equal(SeededActions("trot", task, 0.0, 0)(observation), 0.0)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from dara_ros.action_sources import action_source
 from dara_ros.errors import UserError
 from dara_ros.hardware.safety import Mode, Supervisor
 from dara_ros.hardware.spec import load_robot
@@ -34,7 +33,7 @@ from dara_ros.parsing import (
     parse_part,
     walk_of,
 )
-from dara_ros.responder import Responder
+from dara_ros.responder import Responder, SeededActions
 from tests.fuzz.fuzzing import Target
 
 SPEC = load_robot("a1")
@@ -57,7 +56,7 @@ def target() -> Target:
 
     def use(path: Path) -> None:
         listener = WalkListener(SPEC, lambda: bool(path.stat().st_size % 2))
-        responder = Responder(task, action_source("trot", task, np.random.default_rng(0)))
+        responder = Responder(task, SeededActions("random", task, 0.1, 0))
         assembler, supervisor = StateAssembler(JOINT_STATES, IMU, FOOT_CONTACTS), Supervisor(SPEC)
         refusals = []
         for topic, content in json.loads(path.read_bytes()):
@@ -89,8 +88,8 @@ def _to_controller(
         if message.name:
             parse_command(SPEC, message)
     if topic in (JOINT_STATES, IMU, FOOT_CONTACTS):
-        if topic == JOINT_STATES and walk_of(message) is not None:
-            responder.begin()
+        if topic == JOINT_STATES and (walk := walk_of(message)) is not None:
+            responder.begin(walk)
         state = assembler.add(topic, *parse_part(SPEC, topic, message))
         if state is not None:
             command = responder.answer(state)
