@@ -14,8 +14,9 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from dara_ros import policies
 from dara_ros.errors import UserError
-from dara_ros.policies.onnx import GOLDEN_PAIRS, _is_tie, export_policy
+from dara_ros.policies.onnx import GOLDEN_PAIRS, MOST_TIES, _is_tie, export_policy
 from dara_ros.policies.runtime import ObservationField, Policy, PolicyMetadata
 
 S, A = 6, 2
@@ -230,6 +231,26 @@ def test_a_tie_is_told_from_an_error() -> None:
     assert not _is_tie(module, apart, np.full(A, -0.5, np.float32))  # the worse one
     smooth = torch.nn.Linear(S, A)
     assert not _is_tie(smooth, ones, np.full(A, 9.0, np.float32))
+
+
+class PicksTheOther(PicksTheBest):
+    """Decides its ties the other way, as another runtime's rounding may."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x[:, :1] > x[:, 1:2], torch.full((1, A), 0.5), torch.full((1, A), -0.5))
+
+
+def test_ties_are_counted_and_too_many_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    to_onnx = policies.onnx._to_onnx
+    monkeypatch.setattr(policies.onnx, "_to_onnx", lambda module, example: to_onnx(PicksTheOther(), example))
+    observations = OBSERVATIONS.copy()
+    most = int(MOST_TIES * len(observations))
+    observations[:most, 1] = observations[:most, 0]
+    assert export_policy(PicksTheBest(), observations, METADATA, tmp_path / "most.onnx").ties == most
+    observations[most, 1] = observations[most, 0]
+    with pytest.raises(UserError, match=f"on {most + 1} of .*worth the same.*train longer"):
+        export_policy(PicksTheBest(), observations, METADATA, tmp_path / "too_many.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["most.onnx"]
 
 
 @pytest.mark.parametrize(
