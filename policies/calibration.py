@@ -37,8 +37,13 @@ def area_under_curve(of_source: np.ndarray, of_target: np.ndarray) -> float:
     return float((below + upto).mean() / (2 * len(target)))
 
 
-def fit_temperature(of_source: np.ndarray, of_target: np.ndarray) -> float:
-    """The T that minimises the cross-entropy of logit / T, with smoothed labels.
+def fit_temperature(
+    of_source: np.ndarray,
+    of_target: np.ndarray,
+    known_of_source: np.ndarray | float = 0.0,
+    known_of_target: np.ndarray | float = 0.0,
+) -> float:
+    """The T that minimises the cross-entropy of known + logit / T, with smoothed labels.
 
     N rows without an error do not prove certainty: a label is (N + 1) / (N + 2), as Platt has it
     ("Probabilistic Outputs for Support Vector Machines", 1999). With labels of 1 the best T of domains that
@@ -50,7 +55,8 @@ def fit_temperature(of_source: np.ndarray, of_target: np.ndarray) -> float:
     smoothing = 0.5 * (of_source.mean() / (len(of_source) + 2) - of_target.mean() / (len(of_target) + 2))
 
     def loss(inverse: float) -> float:
-        return cross_entropy(of_source * inverse, of_target * inverse) + inverse * float(smoothing)
+        logits = known_of_source + of_source * inverse, known_of_target + of_target * inverse
+        return cross_entropy(*logits) + inverse * float(smoothing)
 
     low, high = 1.0 / TEMPERATURE_RANGE[1], 1.0 / TEMPERATURE_RANGE[0]
     golden = (np.sqrt(5.0) - 1.0) / 2.0

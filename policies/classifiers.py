@@ -1,14 +1,19 @@
 """The two domain classifiers of DARA: does a transition come from the source or from the target?
 
-q_sas sees (s, a, s' - s), q_sa sees (s, a); each is a perceptron with one logit,
+q_sa sees (s, a), q_sas sees (s, a, s' - s). As in DARC (Eysenbach et al., "Off-Dynamics Reinforcement
+Learning: Training for Transfer with Domain Classifiers", ICLR 2021, arXiv 2006.13916) q_sas builds on q_sa:
 
-    logit = log q(source | .) / q(target | .),
+    log q_sa(source | .) / q_sa(target | .)   = f_sa(s, a)
+    log q_sas(source | .) / q_sas(target | .) = f_sa(s, a) + f_sas(s, a, s' - s)
 
-so that the difference of the two logits is DARA's delta r (see `dara`). The class prior cancels in it because
-both are trained on the same balanced batches. Whole episodes are held out: rows of one episode resemble each
-other, and a row-wise hold-out would call memory knowledge. On the held-out rows training stops early and the
-logits get a temperature (Guo et al. 2017, "On Calibration of Modern Neural Networks"), since delta r needs
-probabilities and not only the order of the rows.
+so that f_sas is DARA's delta r (see `dara`). q_sa is finished first, and f_sas then learns, from 0, what the
+next state tells beyond it. Two networks that learn apart would bring an error each, and where the domains are
+told apart easily delta r is a small difference of large logits. Batches are balanced, so that neither holds a
+class prior.
+
+Whole episodes are held out: rows of one episode resemble each other, and a row-wise hold-out would call
+memory knowledge. On the held-out rows training stops early and both f get a temperature (Guo et al. 2017, "On
+Calibration of Modern Neural Networks"), since delta r needs probabilities and not only the order of the rows.
 """
 
 from __future__ import annotations
@@ -49,10 +54,10 @@ class ClassifierConfig(Settings):
 
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     batch_size: int = 256  # rows of each domain in every batch
-    max_steps: int = 3000  # gradient steps, if early stopping does not come first
-    learning_rate: float = 3e-4  # of AdamW
+    max_steps: int = 6000  # gradient steps of each, if early stopping does not come first
+    learning_rate: float = 1e-3  # of AdamW
     weight_decay: float = 0.01  # of AdamW
-    input_noise: float = 0.3  # std of Gaussian noise on the normalised inputs, in training only
+    input_noise: float = 0.05  # std of Gaussian noise on the normalised inputs, in training only
     holdout: float = 0.2  # fraction of each domain's episodes that is never trained on
     holdout_rows: int = 10_000  # at most so many held-out rows of each domain are evaluated
     evaluate_every: int = 50  # steps between two looks at the held-out rows
@@ -76,7 +81,7 @@ class ClassifierFigures:
     cross_entropy_raw: float  # before it
     ece: float  # expected calibration error after calibration
     ece_raw: float
-    temperature: float  # calibrated logit = logit / temperature
+    temperature: float  # calibrated f = f / temperature
     steps: int  # gradient steps of the weights that were kept
     curve: list[tuple[int, float, float]]  # (step, training, held-out cross-entropy)
     reliability: Reliability
@@ -100,30 +105,32 @@ class DomainClassifiers:
         self.hidden = hidden
         self.pair_size = pair_size
         self.mean, self.std = torch.as_tensor(mean).float(), torch.as_tensor(std).float()
-        self.networks = {"sas": _network(len(mean), hidden), "sa": _network(pair_size, hidden)}
-        self.temperatures = {"sas": 1.0, "sa": 1.0}
+        self.networks = {"sa": _network(pair_size, hidden), "sas": _network(len(mean), hidden)}
+        for parameter in self.networks["sas"][-1].parameters():
+            nn.init.zeros_(parameter)
+        self.temperatures = {"sa": 1.0, "sas": 1.0}
         self.figures: dict[str, ClassifierFigures] = {}
 
     def normalised(self, batch: Batch) -> Tensor:
         """Rows of a data set -> (B, 2 S + A) inputs."""
         return (torch.from_numpy(features(batch)) - self.mean) / self.std
 
-    def raw_logit(self, name: str, inputs: Tensor) -> Tensor:
-        """Uncalibrated logits (B,) of q_sas or q_sa for normalised inputs (B, 2 S + A)."""
+    def f(self, name: str, inputs: Tensor) -> Tensor:
+        """f_sa or f_sas (B,) of normalised inputs (B, 2 S + A), calibrated."""
         inputs = inputs if name == "sas" else inputs[:, : self.pair_size]
-        return self.networks[name](inputs).squeeze(1)
+        return self.networks[name](inputs).squeeze(1) / self.temperatures[name]
 
     @torch.no_grad()
     def logits(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Calibrated (logit_sas, logit_sa), float32 (B,) each."""
         inputs = self.normalised(batch)
-        sas, sa = ((self.raw_logit(name, inputs) / self.temperatures[name]).numpy() for name in ("sas", "sa"))
-        return sas, sa
+        sa = self.f("sa", inputs)
+        return (sa + self.f("sas", inputs)).numpy(), sa.numpy()
 
+    @torch.no_grad()
     def raw_delta_r(self, batch: Batch) -> np.ndarray:
-        """logit_sas - logit_sa (B,): delta_r before it is clipped."""
-        logit_sas, logit_sa = self.logits(batch)
-        return logit_sas - logit_sa
+        """logit_sas - logit_sa = f_sas (B,): delta_r before it is clipped."""
+        return self.f("sas", self.normalised(batch)).numpy()
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only."""
@@ -181,30 +188,86 @@ def train_classifiers(
         pair_size = first.observations.shape[1] + first.actions.shape[1]
         classifiers = DomainClassifiers(mean, std, pair_size, config.hidden)
         held_out = [classifiers.normalised(domain.data.rows(domain.holdout)) for domain in domains]
-        fits = {name: _Fit(net, config) for name, net in classifiers.networks.items()}
-        labels = torch.cat((torch.ones(config.batch_size), torch.zeros(config.batch_size)))
-        for step in range(1, config.max_steps + 1):
-            if should_stop():
+        for before, name in enumerate(classifiers.networks):
+
+            def report(step: int, best: float, name: str = name, before: int = before) -> None:
+                progress(before * config.max_steps + step, 2 * config.max_steps, {name: best})
+
+            fit = _train(classifiers, name, domains, held_out, config, rng, report, should_stop)
+            if fit is None:
                 return None
-            batches = [domain.data.rows(rng.choice(domain.train, config.batch_size)) for domain in domains]
-            inputs = torch.cat([classifiers.normalised(batch) for batch in batches])
-            inputs += config.input_noise * torch.randn_like(inputs)
-            for name, fit in fits.items():
-                fit.descend(
-                    functional.binary_cross_entropy_with_logits(classifiers.raw_logit(name, inputs), labels)
-                )
-            if step % config.evaluate_every == 0 or step == config.max_steps:
-                for name, fit in fits.items():
-                    fit.look(step, cross_entropy(*_logits_of(classifiers, name, held_out)))
-                progress(step, config.max_steps, {name: fit.best for name, fit in fits.items()})
-                if all(fit.looks_since_best >= config.patience for fit in fits.values()):
-                    break
-    for name, fit in fits.items():
-        classifiers.networks[name].load_state_dict(fit.weights)
-        of_source, of_target = _logits_of(classifiers, name, held_out)
-        classifiers.temperatures[name] = temperature = fit_temperature(of_source, of_target)
-        classifiers.figures[name] = _figures(of_source, of_target, temperature, fit)
+            _calibrate(classifiers, name, held_out, fit)
     return classifiers
+
+
+def _train(
+    classifiers: DomainClassifiers,
+    name: str,
+    domains: list[_Domain],
+    held_out: list[Tensor],
+    config: ClassifierConfig,
+    rng: np.random.Generator,
+    report: Callable[[int, float], None],
+    should_stop: Callable[[], bool],
+) -> _Fit | None:
+    """Leave the weights in `name` that were best on the held-out rows; None where `should_stop` said so."""
+    fit = _Fit(classifiers.networks[name], config, cross_entropy(*_held_out(classifiers, name, held_out)))
+    labels = torch.cat((torch.ones(config.batch_size), torch.zeros(config.batch_size)))
+    for step in range(1, config.max_steps + 1):
+        if should_stop():
+            return None
+        batches = [domain.data.rows(rng.choice(domain.train, config.batch_size)) for domain in domains]
+        inputs = torch.cat([classifiers.normalised(batch) for batch in batches])
+        noisy = inputs + config.input_noise * torch.randn_like(inputs)
+        # What q_sa knows without noise: else s' would tell f_sas of s what the noise hid.
+        known = _known(classifiers, name, inputs)
+        fit.descend(functional.binary_cross_entropy_with_logits(known + classifiers.f(name, noisy), labels))
+        if step % config.evaluate_every == 0 or step == config.max_steps:
+            fit.look(step, cross_entropy(*_held_out(classifiers, name, held_out)))
+            report(step, fit.best)
+            if fit.looks_since_best >= config.patience:
+                break
+    classifiers.networks[name].load_state_dict(fit.weights)
+    return fit
+
+
+@torch.no_grad()
+def _known(classifiers: DomainClassifiers, name: str, inputs: Tensor) -> Tensor:
+    """The logit (B,) that `name` builds on."""
+    return classifiers.f("sa", inputs) if name == "sas" else torch.zeros(len(inputs))
+
+
+@torch.no_grad()
+def _held_out(
+    classifiers: DomainClassifiers, name: str, inputs: list[Tensor]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of the held-out rows of source and target."""
+    of_source, of_target = (
+        (_known(classifiers, name, rows) + classifiers.f(name, rows)).numpy() for rows in inputs
+    )
+    return of_source, of_target
+
+
+@torch.no_grad()
+def _calibrate(classifiers: DomainClassifiers, name: str, held_out: list[Tensor], fit: _Fit) -> None:
+    """Fit the temperature, and note how good the classifier is."""
+    raw = _held_out(classifiers, name, held_out)
+    known = [_known(classifiers, name, rows).numpy() for rows in held_out]
+    of_source, of_target = (logits - base for logits, base in zip(raw, known, strict=True))
+    classifiers.temperatures[name] = fit_temperature(of_source, of_target, *known)
+    calibrated = _held_out(classifiers, name, held_out)
+    curve = reliability(*calibrated)
+    classifiers.figures[name] = ClassifierFigures(
+        auc=area_under_curve(*calibrated),
+        cross_entropy=cross_entropy(*calibrated),
+        cross_entropy_raw=cross_entropy(*raw),
+        ece=curve.expected_error,
+        ece_raw=reliability(*raw).expected_error,
+        temperature=classifiers.temperatures[name],
+        steps=fit.best_step,
+        curve=fit.curve,
+        reliability=curve,
+    )
 
 
 def features(batch: Batch) -> np.ndarray:
@@ -256,14 +319,14 @@ def _split(data: Rows, name: str, config: ClassifierConfig, rng: np.random.Gener
 class _Fit:
     """One network on its way: optimiser, best weights so far, and when they came."""
 
-    def __init__(self, network: nn.Module, config: ClassifierConfig) -> None:
+    def __init__(self, network: nn.Module, config: ClassifierConfig, held_out: float) -> None:
         self.network = network
         self.optimiser = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.curve: list[tuple[int, float, float]] = []
-        self.best, self.best_step, self.looks_since_best = float("inf"), 0, 0
-        self.weights: dict[str, Tensor] = {}
+        self.best, self.best_step, self.looks_since_best = held_out, 0, 0
+        self.weights = copy.deepcopy(network.state_dict())
         self._losses: list[float] = []
 
     def descend(self, loss: Tensor) -> None:
@@ -279,31 +342,6 @@ class _Fit:
         if held_out < self.best:
             self.best, self.best_step, self.looks_since_best = held_out, step, 0
             self.weights = copy.deepcopy(self.network.state_dict())
-
-
-@torch.no_grad()
-def _logits_of(
-    classifiers: DomainClassifiers, name: str, held_out: list[Tensor]
-) -> tuple[np.ndarray, np.ndarray]:
-    of_source, of_target = (classifiers.raw_logit(name, inputs).numpy() for inputs in held_out)
-    return of_source, of_target
-
-
-def _figures(
-    of_source: np.ndarray, of_target: np.ndarray, temperature: float, fit: _Fit
-) -> ClassifierFigures:
-    calibrated = reliability(of_source / temperature, of_target / temperature)
-    return ClassifierFigures(
-        auc=area_under_curve(of_source, of_target),
-        cross_entropy=cross_entropy(of_source / temperature, of_target / temperature),
-        cross_entropy_raw=cross_entropy(of_source, of_target),
-        ece=calibrated.expected_error,
-        ece_raw=reliability(of_source, of_target).expected_error,
-        temperature=temperature,
-        steps=fit.best_step,
-        curve=fit.curve,
-        reliability=calibrated,
-    )
 
 
 def _network(inputs: int, hidden: tuple[int, ...]) -> nn.Sequential:
