@@ -85,6 +85,27 @@ def test_delta_r_of_a_known_drift(drifting: tuple[DomainClassifiers, Walk, Walk]
     assert classifiers.figures["sas"].auc > 0.7
 
 
+@pytest.mark.parametrize(("apart", "auc"), [(1.0, 0.7), (6.0, 0.999)])
+def test_states_that_tell_the_domain_say_nothing_of_the_dynamics(apart: float, auc: float) -> None:
+    """The next state tells of the state too here, and so of the domain, but nothing beyond the state."""
+    source, target = Walk(6000, 0), Walk(3000, 1)
+    target.observations[:, 0] += apart
+    for data in (source, target):
+        data.next_observations = np.zeros_like(data.observations)
+    config = ClassifierConfig(**{**vars(QUICK), "input_noise": 0.5})
+    classifiers = train_classifiers(source, target, config, seed=0)
+    assert classifiers.figures["sa"].auc > auc
+    assert np.abs(delta_r(classifiers, source).values).mean() < 0.1
+
+
+def test_delta_r_is_what_q_sas_says_beyond_q_sa(drifting: tuple[DomainClassifiers, Walk, Walk]) -> None:
+    classifiers, source, _ = drifting
+    rows = source.rows(np.arange(100))
+    sas, sa = classifiers.logits(rows)
+    np.testing.assert_allclose(classifiers.raw_delta_r(rows), sas - sa, atol=1e-5)
+    assert np.abs(sas - sa).max() > 1.0
+
+
 def test_blocks_and_clip_do_not_change_a_row(drifting: tuple[DomainClassifiers, Walk, Walk]) -> None:
     classifiers, source, _ = drifting
     whole = delta_r(classifiers, source, block=8000)
@@ -142,6 +163,15 @@ def test_temperature_repairs_overconfidence() -> None:
     cooled = of_source / temperature, of_target / temperature
     assert cross_entropy(*cooled) < cross_entropy(of_source, of_target)
     assert reliability(*cooled).expected_error < 0.02 < 0.1 < reliability(of_source, of_target).expected_error
+
+
+def test_temperature_of_what_is_added_to_a_known_logit() -> None:
+    rng = np.random.default_rng(0)
+    known, added = rng.normal(size=(2, 20_000))
+    is_source = rng.uniform(size=20_000) < 1.0 / (1.0 + np.exp(-known - added))
+    of_source, of_target = 3.0 * added[is_source], 3.0 * added[~is_source]
+    found = fit_temperature(of_source, of_target, known[is_source], known[~is_source])
+    assert found == pytest.approx(3.0, rel=0.07)
 
 
 def test_rows_told_apart_without_an_error_are_not_certain() -> None:
