@@ -24,7 +24,7 @@ from dara_ros.policies.dynamics_gap import GapConfig
 from dara_ros.policies.train_config import TrainConfig
 from dara_ros.sim.mujoco_tasks import load_task
 
-QUICK_CLASSIFIERS = ClassifierConfig(hidden=(16,), max_steps=60, evaluate_every=20)
+QUICK_CLASSIFIERS = ClassifierConfig(hidden=(32,), max_steps=200, evaluate_every=50)
 QUICK_GAP = GapConfig(hidden=(16,), steps=50)
 
 
@@ -64,7 +64,7 @@ def test_the_command_from_behaviours_to_a_table(
 ) -> None:
     monkeypatch.setattr(truth_module, "ClassifierConfig", lambda: QUICK_CLASSIFIERS)
     monkeypatch.setattr(truth_module, "GapConfig", lambda: QUICK_GAP)
-    words = "benchmark mujoco-delta-r --task hopper --data-set random --size 0.01 --seeds 2 --json"
+    words = "benchmark mujoco-delta-r --task walker2d --data-set random --size 0.01 --seeds 2 --json"
     csv = tmp_path / "delta_r.csv"
     assert main([*words.split(), "--out", str(tmp_path), "--csv", str(csv)]) == 0
     rows = json.loads(capfd.readouterr().out)
