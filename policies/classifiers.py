@@ -57,7 +57,7 @@ class ClassifierConfig(Settings):
     max_steps: int = 6000  # gradient steps of each, if early stopping does not come first
     learning_rate: float = 1e-3  # of AdamW
     weight_decay: float = 0.01  # of AdamW
-    input_noise: float = 0.05  # std of Gaussian noise on the normalised inputs, in training only
+    input_noise: float = 0.3  # std of Gaussian noise on the normalised inputs, in training only
     holdout: float = 0.2  # fraction of each domain's episodes that is never trained on
     holdout_rows: int = 10_000  # at most so many held-out rows of each domain are evaluated
     evaluate_every: int = 50  # steps between two looks at the held-out rows

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from ..policies.classifiers import ClassifierConfig, DomainClassifiers, train_classifiers
+from ..policies.classifiers import DomainClassifiers, train_classifiers
 from ..policies.dara import DEFAULT_CLIP, Estimator
 from ..policies.dataset import Batch, DataSet
 from ..policies.dynamics_gap import DynamicsGap, GapConfig, train_gap
@@ -137,7 +137,7 @@ def _classifiers(trial: Row, folder: Path, source: DataSet, target: DataSet) -> 
     path = classifiers_of(trial, folder)
     if path.exists():
         return DomainClassifiers.from_state_dict(load_tensors(path)["estimator"])
-    found = train_classifiers(source, target, ClassifierConfig(), trial.seed)
+    found = train_classifiers(source, target, config(trial, folder).classifiers, trial.seed)
     assert found is not None  # nobody stops it
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -138,8 +137,7 @@ def test_who_diverges_takes_nobody_along(folder: Path, monkeypatch: pytest.Monke
 def test_classifiers_are_trained_once_for_all_algorithms(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = partial(TrainConfig, classifiers=ClassifierConfig(max_steps=5))
-    monkeypatch.setattr(trials_module, "TrainConfig", quick)
+    monkeypatch.setattr(trials_module, "CLASSIFIERS", ClassifierConfig(max_steps=5))
     for algorithm in ("brac-p", "awr"):
         run_trials(trials_of(algorithms=(algorithm,), conditions=("dara",), seeds=1), folder)
         monkeypatch.setattr(training_module, "train_classifiers", None)  # not called any more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from dara_ros.mujoco_data import data_set
 from dara_ros.policies.classifiers import ClassifierConfig
 from dara_ros.policies.dataset import DataSet
 from dara_ros.policies.dynamics_gap import GapConfig
-from dara_ros.policies.train_config import TrainConfig
 from dara_ros.sim.mujoco_tasks import load_task
 
 QUICK_CLASSIFIERS = ClassifierConfig(hidden=(32,), max_steps=200, evaluate_every=50)
@@ -62,7 +60,7 @@ def test_a_state_whose_velocity_is_cut_off_is_not_known() -> None:
 def test_the_command_from_behaviours_to_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(truth_module, "ClassifierConfig", lambda: QUICK_CLASSIFIERS)
+    monkeypatch.setattr(trials_module, "CLASSIFIERS", QUICK_CLASSIFIERS)
     monkeypatch.setattr(truth_module, "GapConfig", lambda: QUICK_GAP)
     words = "benchmark mujoco-delta-r --task walker2d --data-set random --size 0.01 --seeds 2 --json"
     csv = tmp_path / "delta_r.csv"
@@ -78,8 +76,7 @@ def test_the_command_from_behaviours_to_a_table(
 
 
 def test_classifiers_that_the_study_left_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = partial(TrainConfig, classifiers=QUICK_CLASSIFIERS)
-    monkeypatch.setattr(trials_module, "TrainConfig", quick)
+    monkeypatch.setattr(trials_module, "CLASSIFIERS", QUICK_CLASSIFIERS)
     study = Study(("hopper",), ("random",), ("brac-p",), ("dara",), seeds=1, size=0.001, steps=40, episodes=1)
     trials = list(study.trials())
     run_trials(trials, tmp_path)
