@@ -179,7 +179,7 @@ class ControllerNode(LifecycleNode):
                 return  # the robot does not walk: without this part the state is never complete
             if walk != self._walk:
                 self._walk = walk
-                self._responder.begin(walk)
+                self._responder.begin()
         try:
             stamp, fields = parsing.parse_part(self._responder.spec, topic, message)
         except UserError as error:

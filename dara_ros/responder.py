@@ -30,12 +30,14 @@ class SeededActions:
             raise UserError("parameter policy is empty; set it to an ONNX file or a shipped behaviour")
         self._noise = noise
         self._seed = seed
+        self._walks = 0
         self._rng = np.random.default_rng(seed)
         self._source = action_source(name, task, self._rng)
 
-    def begin(self, walk: int) -> None:
-        """Random numbers of this walk from now on."""
-        self._rng.bit_generator.state = np.random.default_rng((self._seed, walk)).bit_generator.state
+    def begin(self) -> None:
+        """Random numbers of the next walk from now on."""
+        self._walks += 1
+        self._rng.bit_generator.state = np.random.default_rng((self._seed, self._walks)).bit_generator.state
 
     def __call__(self, observation: np.ndarray) -> Array:
         """Observation (S,) float32 -> action (A,), not yet clipped."""
@@ -62,9 +64,9 @@ class Responder:
         self._act = act
         self._last: tuple[Walk, Array, JointCommand] | None = None  # of this walk
 
-    def begin(self, walk: int) -> None:
-        """The next state is the first one of this walk."""
-        self._act.begin(walk)
+    def begin(self) -> None:
+        """The next state is the first one of a new walk."""
+        self._act.begin()
         self._last = None
 
     def answer(self, state: RobotState) -> JointCommand | None:

@@ -151,7 +151,7 @@ def test_file_holds_what_was_published(
         nodes.client.restart(1)  # published over and over: the listener has surely met the robot node then
         while not {parsing.JOINT_STATES, parsing.ODOM} <= listener.heard.keys():
             threading.Event().wait(0.05)
-        ends = walk(nodes, mild_policy, SEEDS, tmp_path / "mild.h5", exploration_noise=0.2)
+        ends = walk(nodes, mild_policy, SEEDS, tmp_path / "mild.h5", exploration_noise=0.1, seed=0)
         ends += walk(nodes, wild_policy, SEEDS, tmp_path / "wild.h5")
     assert ends == [Mode.READY, Mode.READY, Mode.DAMPED, Mode.DAMPED]
     walks = 0
@@ -202,7 +202,7 @@ def test_episodes_are_cut_at_the_wanted_length(nodes: Nodes, mild_policy: Path, 
 
 
 def test_discarded_walk_leaves_no_row(nodes: Nodes, mild_policy: Path, tmp_path: Path) -> None:
-    nodes.engage(mild_policy)
+    nodes.engage(mild_policy, exploration_noise=0.0)
     nodes.record(tmp_path / "kept.h5")
     nodes.client.restart(1)
     nodes.stand()

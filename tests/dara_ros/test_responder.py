@@ -28,7 +28,7 @@ class Scripted:
     def __init__(self, act: Callable[[np.ndarray], np.ndarray]) -> None:
         self._act = act
 
-    def begin(self, walk: int) -> None:
+    def begin(self) -> None:
         pass
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_new_walk_remembers_nothing(
 ) -> None:
     for stamp in (0, task.spec.period_ns):
         responder.answer(state_at(stamp))
-    responder.begin(1)
+    responder.begin()
     responder.answer(state_at(2 * task.spec.period_ns))
     np.testing.assert_array_equal(seen[2][LAST_ACTION], 0.0)
 
@@ -95,17 +95,21 @@ def test_action_that_is_not_finite_is_not_sent(task: WalkingTask, state_at: Stat
 def test_noise_and_random_actions_follow_from_seed_and_walk_alone(
     task: WalkingTask, state_at: StateAt, name: str, noise: float
 ) -> None:
-    def second_walk(seed: int, walk: int, answered_before: int) -> np.ndarray:
+    def first_commands(seed: int, answered: int) -> list[np.ndarray]:
+        """Of two walks of which each answers so many states."""
         responder = Responder(task, SeededActions(name, task, noise, seed))
-        responder.begin(walk - 1)
-        for k in range(answered_before):
-            responder.answer(state_at(k * task.spec.period_ns))
-        responder.begin(walk)
-        return responder.answer(state_at(0)).positions
+        commands = []
+        for _ in range(2):
+            responder.begin()
+            commands.append(responder.answer(state_at(0)).positions)
+            for k in range(1, answered):
+                responder.answer(state_at(k * task.spec.period_ns))
+        return commands
 
-    np.testing.assert_array_equal(second_walk(1, 4, 3), second_walk(1, 4, 7))
-    for seed, walk in ((2, 4), (1, 5)):
-        assert (second_walk(1, 4, 3) != second_walk(seed, walk, 3)).all()
+    one, two = first_commands(seed=1, answered=3)
+    np.testing.assert_array_equal([one, two], first_commands(seed=1, answered=7))
+    assert (one != two).any()
+    assert (one != first_commands(seed=2, answered=3)[0]).any()
 
 
 def test_no_noise_is_none(task: WalkingTask) -> None:

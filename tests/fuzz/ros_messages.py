@@ -88,8 +88,8 @@ def _to_controller(
         if message.name:
             parse_command(SPEC, message)
     if topic in (JOINT_STATES, IMU, FOOT_CONTACTS):
-        if topic == JOINT_STATES and (walk := walk_of(message)) is not None:
-            responder.begin(walk)
+        if topic == JOINT_STATES and walk_of(message) is not None:
+            responder.begin()
         state = assembler.add(topic, *parse_part(SPEC, topic, message))
         if state is not None:
             command = responder.answer(state)
