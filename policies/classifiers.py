@@ -193,10 +193,11 @@ def train_classifiers(
             def report(step: int, best: float, name: str = name, before: int = before) -> None:
                 progress(before * config.max_steps + step, 2 * config.max_steps, {name: best})
 
-            fit = _train(classifiers, name, domains, held_out, config, rng, report, should_stop)
+            looked_at = [(rows, _known(classifiers, name, rows)) for rows in held_out]
+            fit = _train(classifiers, name, domains, looked_at, config, rng, report, should_stop)
             if fit is None:
                 return None
-            _calibrate(classifiers, name, held_out, fit)
+            _calibrate(classifiers, name, looked_at, fit)
     return classifiers
 
 
@@ -204,7 +205,7 @@ def _train(
     classifiers: DomainClassifiers,
     name: str,
     domains: list[_Domain],
-    held_out: list[Tensor],
+    held_out: list[tuple[Tensor, Tensor]],
     config: ClassifierConfig,
     rng: np.random.Generator,
     report: Callable[[int, float], None],
@@ -239,20 +240,20 @@ def _known(classifiers: DomainClassifiers, name: str, inputs: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _held_out(
-    classifiers: DomainClassifiers, name: str, inputs: list[Tensor]
+    classifiers: DomainClassifiers, name: str, held_out: list[tuple[Tensor, Tensor]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of the held-out rows of source and target."""
-    of_source, of_target = (
-        (_known(classifiers, name, rows) + classifiers.f(name, rows)).numpy() for rows in inputs
-    )
+    """Logits of the held-out rows of source and target; they come as (inputs, what `name` builds on)."""
+    of_source, of_target = ((known + classifiers.f(name, rows)).numpy() for rows, known in held_out)
     return of_source, of_target
 
 
 @torch.no_grad()
-def _calibrate(classifiers: DomainClassifiers, name: str, held_out: list[Tensor], fit: _Fit) -> None:
+def _calibrate(
+    classifiers: DomainClassifiers, name: str, held_out: list[tuple[Tensor, Tensor]], fit: _Fit
+) -> None:
     """Fit the temperature, and note how good the classifier is."""
     raw = _held_out(classifiers, name, held_out)
-    known = [_known(classifiers, name, rows).numpy() for rows in held_out]
+    known = [logits.numpy() for _, logits in held_out]
     of_source, of_target = (logits - base for logits, base in zip(raw, known, strict=True))
     classifiers.temperatures[name] = fit_temperature(of_source, of_target, *known)
     calibrated = _held_out(classifiers, name, held_out)
