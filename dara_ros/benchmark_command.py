@@ -32,6 +32,9 @@ MujocoDataSets = Annotated[
     typer.Option(help="random, medium, medium-replay, medium-expert. [all]"),
 ]
 CollectionSeed = Annotated[int, typer.Option(help="Seed of all data sets.")]
+Behaviours = Annotated[
+    str, typer.Option(help="Whose walk in the source: its own, which were trained in it, or the target's.")
+]
 Size = Annotated[
     float, typer.Option(help="Of all data sets: 1 is the paper's million rows, 0.05 a quick look.")
 ]
@@ -206,6 +209,7 @@ def mujoco(
     ] = None,
     seeds: Annotated[int, typer.Option(help="Training seeds.")] = 3,
     collection_seed: CollectionSeed = 0,
+    behaviours: Behaviours = "own",
     eta: Annotated[float, typer.Option(help="Weight of delta r.")] = 0.1,
     size: Size = 1.0,
     networks: Annotated[
@@ -246,6 +250,7 @@ def mujoco(
         conditions=tuple(condition or CONDITIONS),
         seeds=seeds,
         collection_seed=collection_seed,
+        behaviours=behaviours,
         eta=eta,
         size=size,
         networks=networks,
@@ -356,6 +361,7 @@ def mujoco_delta_r(
     data_set: MujocoDataSets = None,
     seeds: Annotated[int, typer.Option(help="Seeds of estimators.")] = 3,
     collection_seed: CollectionSeed = 0,
+    behaviours: Behaviours = "own",
     size: Size = 1.0,
     as_json: Json = False,
 ) -> None:
@@ -382,6 +388,7 @@ def mujoco_delta_r(
         conditions=("dara",),
         seeds=seeds,
         collection_seed=collection_seed,
+        behaviours=behaviours,
         size=size,
     )
     cells: dict[tuple[str, str], list[Any]] = {}

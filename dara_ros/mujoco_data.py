@@ -1,6 +1,6 @@
 """Data sets of MuJoCo's tasks, in D4RL's senses of the words (Fu et al. 2020), made here.
 
-`plain` is the target and `shifted` the source. `10T` is `data_set(task, "plain", ...)`, `10S` the same of
+`plain` is the target and `shifted` the source. `10T` is the `data_set` of `plain`, `10S` that of
 `shifted`, and `1T` is `tenth` of 10T.
 """
 
@@ -10,7 +10,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,85 +27,125 @@ from .policies.whole_files import replaced_when_whole
 from .sim.mujoco_tasks import load_task, make_environment
 
 DOMAINS: dict[str, Literal["source", "target"]] = {"plain": "target", "shifted": "source"}
+BEHAVIOURS_OF = ("own", "target")
 QUALITIES = ("random", "medium", "medium-replay", "medium-expert")
 # Standard deviations of the Gaussian noise on a behaviour's mean action; each episode draws one of them. It
 # stands for D4RL's sampling of the policies' own distributions, which the shipped files do not hold.
 EXPLORATION_NOISE = (0.0, 0.1, 0.2)
 
 
-def data_set(
-    task: str,
-    shift: str,
-    quality: str,
-    rows: int,
-    seed: int,
-    folder: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Path:
-    """The file in `folder` with `rows` rows; it is made unless it is there. The last episode is cut to fit.
+@dataclass(frozen=True)
+class Recipe:
+    """What a data set follows from, beside the behaviours that come with the package.
 
-    It depends on the arguments, and on the behaviours that come with the package, alone. Several behaviours
-    take turns from episode to episode, so that each gives as many rows: any part of the file is a fair one.
-
-    Args:
+    Attributes:
         task: `hopper` or `walker2d`.
         shift: `plain` or `shifted`.
         quality: `random` (uniform actions), `medium`, `medium-replay` (snapshots of the training up to
             medium), or `medium-expert` (half each).
+        rows: how many; the last episode is cut to fit.
+        behaviours: whose walk: the shift's `own`, which were trained in it, or the `target`'s.
 
     Raises:
-        UserError: no such task, shift or quality, or MuJoCo is not installed.
+        UserError: there is no such thing.
     """
-    made_by = provenance(task, shift, quality, rows, seed)
-    path = file_of(task, shift, quality, rows, seed, folder)
+
+    task: str
+    shift: str
+    quality: str
+    rows: int
+    seed: int
+    behaviours: str = "own"
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise UserError(f"cannot collect {self.rows} transitions; give at least 1")
+        for kind, value, known in (
+            ("shift", self.shift, DOMAINS),
+            ("quality", self.quality, QUALITIES),
+            ("choice of behaviours", self.behaviours, BEHAVIOURS_OF),
+        ):
+            if value not in known:
+                raise UserError(f"{value}: no such {kind}; there are: {', '.join(known)}")
+
+    def __str__(self) -> str:
+        by = "" if self.behaviours == "own" else f" by the {self.behaviours}'s behaviours"
+        return f"data set {self.world} {self.quality}{by}"
+
+    @property
+    def world(self) -> str:
+        """Name of the task with its dynamics."""
+        return f"{self.task}_{self.shift}"
+
+    def file(self, folder: Path) -> Path:
+        """Where `data_set` puts it."""
+        walkers = "" if self.behaviours == "own" else f"_by_{self.behaviours}"
+        return folder / f"{self.world}{walkers}_{self.quality}_{self.rows}_{self.seed}.h5"
+
+    def behaviour_files(self) -> list[Path | None]:
+        """The policies that take turns; None is uniform actions."""
+        if self.quality == "random":
+            return [None]
+        trained_in = self.world if self.behaviours == "own" else f"{self.task}_plain"
+        shipped = shipped_behaviours(trained_in)
+        if "medium" not in shipped:
+            raise UserError(
+                f"{trained_in}: has no trained behaviours yet, and so no {self.quality} data; choose random"
+            )
+        replay = [behaviour for behaviour in shipped if behaviour.startswith("replay_")]
+        behaviours = {"medium": ["medium"], "medium-replay": replay, "medium-expert": ["medium", "expert"]}
+        return [BEHAVIOURS / f"{trained_in}_{behaviour}.onnx" for behaviour in behaviours[self.quality]]
+
+    def provenance(self) -> str:
+        """All that the file depends on, as JSON; its header says it.
+
+        Raises:
+            UserError: no such task, or no behaviours of it.
+        """
+        files = self.behaviour_files()
+        return json.dumps(
+            {
+                "command": "mujoco data set",
+                **{"quality": self.quality, "rows": self.rows, "seed": self.seed, "noise": EXPLORATION_NOISE},
+                "task": load_task(self.world).model_dump(),
+                "behaviours": [file and hashlib.sha256(file.read_bytes()).hexdigest() for file in files],
+            }
+        )
+
+
+def data_set(
+    recipe: Recipe, folder: Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Path:
+    """The file in `folder`; it is made unless it is there.
+
+    It depends on the recipe, and on the behaviours that come with the package, alone. Several behaviours
+    take turns from episode to episode, so that each gives as many rows: any part of the file is a fair one.
+
+    Raises:
+        UserError: no such task, no behaviours of it, or MuJoCo is not installed.
+    """
+    made_by = recipe.provenance()
+    path = recipe.file(folder)
     if path.exists() and _made_by(path) == made_by:
         return path
-    name = f"{task}_{shift}"
-    environment = make_environment(load_task(name))
-    policies = [load_policy(path, environment) if path else None for path in _behaviours(name, quality)]
-    info = robotless_info(*sizes(environment), world=name, domain=DOMAINS[shift], made_by=made_by)
+    environment = make_environment(load_task(recipe.world))
+    policies = [load_policy(file, environment) if file else None for file in recipe.behaviour_files()]
+    domain = DOMAINS[recipe.shift]
+    info = robotless_info(*sizes(environment), world=recipe.world, domain=domain, made_by=made_by)
     folder.mkdir(parents=True, exist_ok=True)
     # No two data sets share the randomness of their episodes.
-    seeds = episode_seeds(seed << 32 | zlib.crc32(f"{name}_{quality}".encode()))
+    seeds = episode_seeds(recipe.seed << 32 | zlib.crc32(f"{recipe.world}_{recipe.quality}".encode()))
     written = np.zeros(len(policies), int)
     with replaced_when_whole(path) as to, DataSetWriter(to, info, overwrite=True) as writer:
-        while writer.rows < rows:
+        while writer.rows < recipe.rows:
             turn = int(written.argmin())
             episode_seed = next(seeds)
             episode = walk(environment, _source(policies[turn], info.action_size, episode_seed), episode_seed)
-            kept = min(len(episode), rows - writer.rows)
+            kept = min(len(episode), recipe.rows - writer.rows)
             writer.extend(**episode.columns(kept))
             written[turn] += kept
-            progress(writer.rows, rows)
+            progress(writer.rows, recipe.rows)
     return path
-
-
-def file_of(task: str, shift: str, quality: str, rows: int, seed: int, folder: Path) -> Path:
-    """Where `data_set` puts it."""
-    return folder / f"{task}_{shift}_{quality}_{rows}_{seed}.h5"
-
-
-def provenance(task: str, shift: str, quality: str, rows: int, seed: int) -> str:
-    """All that the file of `data_set` depends on, as JSON; its header says it.
-
-    Raises:
-        UserError: as `data_set`.
-    """
-    if rows < 1:
-        raise UserError(f"cannot collect {rows} transitions; give at least 1")
-    if shift not in DOMAINS:
-        raise UserError(f"{shift}: no such shift; known shifts: {', '.join(DOMAINS)}")
-    name = f"{task}_{shift}"
-    return json.dumps(
-        {
-            "command": "mujoco data set",
-            **{"quality": quality, "rows": rows, "seed": seed, "noise": EXPLORATION_NOISE},
-            "task": load_task(name).model_dump(),
-            "behaviours": [
-                path and hashlib.sha256(path.read_bytes()).hexdigest() for path in _behaviours(name, quality)
-            ],
-        }
-    )
 
 
 def tenth(path: Path) -> Path:
@@ -124,20 +164,6 @@ def tenth(path: Path) -> Path:
         info = replace(data.info, made_by=made_by)
     write_dara(part, info, [Rows.of(columns)])
     return part
-
-
-def _behaviours(name: str, quality: str) -> list[Path | None]:
-    """The policy files whose rows make up a quality; None is uniform actions."""
-    if quality not in QUALITIES:
-        raise UserError(f"{quality}: no such quality; known qualities: {', '.join(QUALITIES)}")
-    if quality == "random":
-        return [None]
-    shipped = shipped_behaviours(name)
-    if "medium" not in shipped:
-        raise UserError(f"{name}: has no trained behaviours yet, and so no {quality} data; choose random")
-    replay = [behaviour for behaviour in shipped if behaviour.startswith("replay_")]
-    behaviours = {"medium": ["medium"], "medium-replay": replay, "medium-expert": ["medium", "expert"]}
-    return [BEHAVIOURS / f"{name}_{behaviour}.onnx" for behaviour in behaviours[quality]]
 
 
 def _source(policy: Policy | None, size: int, seed: int) -> ActionSource:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
 from ..errors import UserError
-from ..mujoco_data import QUALITIES, provenance
+from ..mujoco_data import BEHAVIOURS_OF, QUALITIES, Recipe
 from ..policies.dara import DEFAULT_ETA, check_eta
 
 TASKS = ("hopper", "walker2d")
@@ -74,28 +75,29 @@ class Study:
     seeds: int = 3
     collection_seed: int = 0  # of all data sets
     eta: float = DEFAULT_ETA
+    behaviours: str = "own"  # that walk in the source: its own, or the target's
     size: float = 1.0  # of all data sets, as a share of the paper's
     networks: str = "small"
     steps: int = 20_000  # gradient steps of every training, warm-ups included
     episodes: int = 10  # of the last policy
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("tasks", TASKS), ("data_sets", DATA_SETS),
-            ("algorithms", ALGORITHMS), ("conditions", CONDITIONS),
-        ):  # fmt: skip
-            for value in getattr(self, name):
-                if value not in known:
-                    kind = name.removesuffix("s").replace("_", " ")
-                    raise UserError(f"no {kind} '{value}'; there are: {', '.join(known)}")
+        for kind, chosen, known in (
+            ("task", self.tasks, TASKS),
+            ("data set", self.data_sets, DATA_SETS),
+            ("algorithm", self.algorithms, ALGORITHMS),
+            ("condition", self.conditions, tuple(CONDITIONS)),
+            ("behaviours", (self.behaviours,), BEHAVIOURS_OF),
+            ("networks", (self.networks,), NETWORKS),
+        ):
+            if wrong := [value for value in chosen if value not in known]:
+                raise UserError(f"no {kind} '{wrong[0]}'; there are: {', '.join(known)}")
         tried = {name for algorithm in self.algorithms for name in conditions_of(algorithm)}
         if not tried & set(self.conditions):
             raise UserError(
                 f"{', '.join(self.algorithms)}: not tried in {', '.join(self.conditions)}; "
                 f"there are: {', '.join(name for name in CONDITIONS if name in tried)}"
             )
-        if self.networks not in NETWORKS:
-            raise UserError(f"no networks '{self.networks}'; there are: {', '.join(NETWORKS)}")
         check_eta(self.eta)
         if not 0.0 < self.size <= 1.0:
             raise UserError(f"size: give a share of the paper's data, above 0 and at most 1, not {self.size}")
@@ -106,10 +108,11 @@ class Study:
     def terms(self) -> str:
         """What must be known to read a table of it."""
         short = f" (SIZE {self.size:g}: the paper has 1,000,000)" if self.size < 1.0 else ""
+        walked = ", the target's behaviours in the source" if self.behaviours == "target" else ""
         return (
             f"10T and 10S of {full_rows(self.size):,} rows{short}, networks: {self.networks}, "
             f"{self.steps:,} gradient steps, training seeds: {self.seeds}, "
-            f"{self.episodes} episodes of the last policy, eta {self.eta:g}"
+            f"{self.episodes} episodes of the last policy, eta {self.eta:g}{walked}"
         )
 
     def trials(self) -> Iterator[Row]:
@@ -120,15 +123,13 @@ class Study:
         Raises:
             UserError: a task has no behaviours for a data set.
         """
-        digests = {
-            (task, data_set): self._digest(task, data_set)
-            for task, data_set in product(self.tasks, self.data_sets)
-        }
+        digest = functools.cache(_digest)  # the same for many trials
         for seed, algorithm, task, data_set, condition in product(
             range(self.seeds), self.algorithms, self.tasks, self.data_sets, self.conditions
         ):
             if condition in conditions_of(algorithm):
-                yield Row(
+                uses_source = CONDITIONS[condition].rows != "target"
+                trial = Row(
                     task, data_set, algorithm, condition, seed,
                     eta=self.eta if CONDITIONS[condition].penalty else 0.0,
                     steps=self.steps,
@@ -136,16 +137,10 @@ class Study:
                     networks=self.networks,
                     episodes=self.episodes,
                     collection_seed=self.collection_seed,
-                    data=digests[task, data_set],
+                    # Uniform actions are nobody's.
+                    behaviours=self.behaviours if uses_source and data_set != "random" else "own",
                 )  # fmt: skip
-
-    def _digest(self, task: str, data_set: str) -> str:
-        """Of all that both domains' files depend on."""
-        rows = full_rows(self.size)
-        made_by = [
-            provenance(task, shift, data_set, rows, self.collection_seed) for shift in ("plain", "shifted")
-        ]
-        return hashlib.sha256("".join(made_by).encode()).hexdigest()[:8]
+                yield replace(trial, data=digest(*recipes(trial)))
 
 
 # -- results ------------------------------------------------------------------------------------------------
@@ -159,6 +154,7 @@ class Row:
         size: of the data sets, as a share of the paper's.
         networks: the paper's widths, or small ones.
         collection_seed: of the data sets.
+        behaviours: that walk in the source: its own, or the target's.
         data: digest of what the data sets depend on: behaviours, dynamics, size, seed.
         score: D4RL's, 0 for uniform actions and 100 for its expert, in the target's dynamics.
         return_: mean over the episodes.
@@ -175,7 +171,8 @@ class Row:
     networks: str
     episodes: int
     collection_seed: int
-    data: str
+    behaviours: str
+    data: str = ""
     version: str = ""
     score: float = 0.0
     return_: float = 0.0
@@ -193,3 +190,15 @@ def missing(study: Study, rows: Iterable[Row]) -> list[Row]:
     """Trials that no row tells of."""
     done = {row.trial for row in rows}
     return [trial for trial in study.trials() if trial not in done]
+
+
+def recipes(trial: Row) -> tuple[Recipe, Recipe]:
+    """How the files of a trial are made: of the source, and of the target."""
+    alike = trial.data_set, full_rows(trial.size), trial.collection_seed
+    return Recipe(trial.task, "shifted", *alike, trial.behaviours), Recipe(trial.task, "plain", *alike)
+
+
+def _digest(*files: Recipe) -> str:
+    """Of all that both domains' files depend on."""
+    source, target = (file.provenance() for file in files)
+    return hashlib.sha256((target + source).encode()).hexdigest()[:8]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 
 from .. import __version__
 from ..errors import UserError
-from ..mujoco_data import data_set, file_of, tenth
+from ..mujoco_data import Recipe, data_set, tenth
 from ..mujoco_rollouts import evaluate, normalised_score
 from ..policies.classifiers import ClassifierConfig
 from ..policies.run_files import load_tensors
@@ -25,7 +25,7 @@ from ..sim.mujoco_tasks import load_task
 from ..studies.estimators import shared_estimator
 from ..studies.schedule import Job
 from .learners import stage
-from .study import CONDITIONS, Row, full_rows
+from .study import CONDITIONS, Row, recipes
 
 EVALUATION_SEED = 80_000  # of the first episode; no data set and no choice of behaviours has seen it
 CHECKPOINTS = 20  # in a training
@@ -41,18 +41,8 @@ def _nothing(row: Any) -> None:
 # -- data sets ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class DataFile:
+class DataFile(Recipe):
     """10T, with 1T beside it, or 10S; to the schedule both a trial and its row."""
-
-    task: str
-    shift: str  # plain: the target; or shifted: the source
-    data_set: str
-    rows: int
-    seed: int
-
-    def __str__(self) -> str:
-        return f"data set {self.task} {self.shift} {self.data_set}"
 
     @property
     def trial(self) -> DataFile:
@@ -61,20 +51,16 @@ class DataFile:
 
     def make(self, folder: Path) -> Path:
         """The whole file, unless it is there already."""
-        return data_set(self.task, self.shift, self.data_set, self.rows, self.seed, folder / "data")
+        return data_set(self, folder / "data")
 
     def is_there(self, folder: Path) -> bool:
         """Whether there is a file of this name; `make` sees whether it is the right one."""
-        return file_of(self.task, self.shift, self.data_set, self.rows, self.seed, folder / "data").exists()
+        return self.file(folder / "data").exists()
 
 
 def data_files(trial: Row) -> tuple[DataFile, DataFile]:
     """Of the source and of the target."""
-    rows = full_rows(trial.size)
-    source, target = (
-        DataFile(trial.task, shift, trial.data_set, rows, trial.collection_seed)
-        for shift in ("shifted", "plain")
-    )
+    source, target = (DataFile(*astuple(recipe)) for recipe in recipes(trial))
     return source, target
 
 

@@ -23,7 +23,7 @@ from ..policies.dynamics_gap import DynamicsGap, GapConfig, train_gap
 from ..policies.run_files import load_tensors
 from ..sim.mujoco_tasks import MujocoTask, load_task, make_environment
 from .study import Row
-from .trials import classifiers_of, config
+from .trials import CLASSIFIERS, classifiers_of, config
 
 ROWS = 20_000  # of the source, at most
 ROWS_SEED = 70_000  # of their choice
@@ -51,6 +51,7 @@ class Told:
     """One estimator's delta r of a source's rows.
 
     Attributes:
+        behaviours: that walked in the source: its own, or the target's.
         estimator: `truth`, the paper's `classifiers`, or `dynamics`.
         seed: of the estimator.
         rows: of the source that are judged by: at most ROWS, less those whose velocities are not known.
@@ -65,6 +66,7 @@ class Told:
 
     task: str
     data_set: str
+    behaviours: str
     estimator: str
     seed: int
     rows: int
@@ -137,7 +139,7 @@ def _classifiers(trial: Row, folder: Path, source: DataSet, target: DataSet) -> 
     path = classifiers_of(trial, folder)
     if path.exists():
         return DomainClassifiers.from_state_dict(load_tensors(path)["estimator"])
-    found = train_classifiers(source, target, config(trial, folder).classifiers, trial.seed)
+    found = train_classifiers(source, target, CLASSIFIERS, trial.seed)
     assert found is not None  # nobody stops it
     return found
 
@@ -165,6 +167,7 @@ def _told(trial: Row, name: str, known: Truth, delta: np.ndarray, first: np.ndar
     return Told(
         trial.task,
         trial.data_set,
+        trial.behaviours,
         name,
         trial.seed,
         len(delta),

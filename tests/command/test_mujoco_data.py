@@ -1,6 +1,8 @@
 """MuJoCo's data sets: episodes with the right ends, the same bytes for the same seed, and fair parts."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +10,10 @@ import pytest
 pytest.importorskip("mujoco")
 
 from dara_ros import mujoco_data
+from dara_ros.action_sources import BEHAVIOURS
 from dara_ros.errors import UserError
-from dara_ros.mujoco_data import QUALITIES, data_set, tenth
-from dara_ros.mujoco_rollouts import Walk, normalised_score, walk
+from dara_ros.mujoco_data import QUALITIES, Recipe, data_set, tenth
+from dara_ros.mujoco_rollouts import Walk, load_policy, normalised_score, walk
 from dara_ros.policies.dataset import DataSet
 from dara_ros.sim.mujoco_tasks import load_task, make_environment
 
@@ -22,7 +25,7 @@ def columns(path: Path) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def random(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return data_set("hopper", "plain", "random", 1000, 0, tmp_path_factory.mktemp("data"))
+    return data_set(Recipe("hopper", "plain", "random", 1000, 0), tmp_path_factory.mktemp("data"))
 
 
 def test_rows_of_an_episode_hang_together_and_those_of_two_do_not(random: Path) -> None:
@@ -64,7 +67,7 @@ def test_a_fall_that_is_cut_away_is_none() -> None:
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_equal_arguments_give_equal_bytes(quality: str, tmp_path: Path) -> None:
     def made(folder: str, rows: int, seed: int) -> Path:
-        return data_set("hopper", "plain", quality, rows, seed, tmp_path / folder)
+        return data_set(Recipe("hopper", "plain", quality, rows, seed), tmp_path / folder)
 
     first = made("a", 300, 0)
     assert first.read_bytes() == made("b", 300, 0).read_bytes()
@@ -76,30 +79,46 @@ def test_equal_arguments_give_equal_bytes(quality: str, tmp_path: Path) -> None:
 def test_a_file_is_made_once_and_anew_where_it_is_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = data_set("hopper", "plain", "random", 100, 0, tmp_path)
+    path = data_set(Recipe("hopper", "plain", "random", 100, 0), tmp_path)
     made = path.stat().st_mtime_ns
-    assert data_set("hopper", "plain", "random", 100, 0, tmp_path).stat().st_mtime_ns == made
+    assert data_set(Recipe("hopper", "plain", "random", 100, 0), tmp_path).stat().st_mtime_ns == made
     monkeypatch.setattr(mujoco_data, "EXPLORATION_NOISE", (0.5,))
-    assert data_set("hopper", "plain", "random", 100, 0, tmp_path).stat().st_mtime_ns > made
+    assert data_set(Recipe("hopper", "plain", "random", 100, 0), tmp_path).stat().st_mtime_ns > made
 
 
 def test_no_two_data_sets_share_their_random_actions(tmp_path: Path) -> None:
     plain, shifted = (
-        columns(data_set("hopper", shift, "random", 50, 0, tmp_path)) for shift in ("plain", "shifted")
+        columns(data_set(Recipe("hopper", shift, "random", 50, 0), tmp_path))
+        for shift in ("plain", "shifted")
     )
     assert not np.isin(plain["actions"][:, 0], shifted["actions"][:, 0]).any()
 
 
 def test_the_domains_are_told(tmp_path: Path) -> None:
     for shift, domain in (("plain", "target"), ("shifted", "source")):
-        with DataSet(data_set("walker2d", shift, "random", 50, 0, tmp_path)) as data:
+        with DataSet(data_set(Recipe("walker2d", shift, "random", 50, 0), tmp_path)) as data:
             assert (data.info.domain, data.info.world) == (domain, f"walker2d_{shift}")
             assert (data.observation_size, data.action_size) == (17, 6)
 
 
+def test_the_targets_behaviours_walk_in_the_source(tmp_path: Path) -> None:
+    """From the same start with the same noise, another policy's actions."""
+    recipe = Recipe("hopper", "shifted", "medium", 300, 0)
+    own, by_target = (
+        columns(data_set(replace(recipe, behaviours=whose), tmp_path)) for whose in ("own", "target")
+    )
+    assert np.array_equal(own["observations"][0], by_target["observations"][0])
+    environment = make_environment(load_task("hopper_plain"))
+    policy = load_policy(BEHAVIOURS / "hopper_plain_medium.onnx", environment)
+    noise = by_target["actions"] - np.array([policy(row) for row in by_target["observations"]])
+    assert np.abs(noise).std() < 0.25, "the actions are not those of the target's medium"
+    wrong = own["actions"] - np.array([policy(row) for row in own["observations"]])
+    assert np.abs(wrong).std() > 2 * np.abs(noise).std()
+
+
 def test_behaviours_give_as_many_rows_each(tmp_path: Path) -> None:
     """Expert episodes are longer; half of the rows are medium's all the same."""
-    rows = columns(data_set("hopper", "plain", "medium-expert", 6000, 0, tmp_path))
+    rows = columns(data_set(Recipe("hopper", "plain", "medium-expert", 6000, 0), tmp_path))
     ends = np.flatnonzero(rows["terminals"] | rows["timeouts"]) + 1
     assert len(ends) > 4
     lengths = np.diff(ends, prepend=0)
@@ -119,11 +138,11 @@ def test_a_tenth_is_the_beginning_up_to_an_episodes_end(random: Path) -> None:
 
 
 def test_a_tenth_is_made_once_and_anew_where_the_whole_is_another(tmp_path: Path) -> None:
-    whole = data_set("hopper", "plain", "random", 300, 0, tmp_path)
+    whole = data_set(Recipe("hopper", "plain", "random", 300, 0), tmp_path)
     part = tenth(whole)
     made = part.stat().st_ino
     assert tenth(whole).stat().st_ino == made
-    data_set("hopper", "plain", "random", 300, 1, tmp_path).replace(whole)
+    data_set(Recipe("hopper", "plain", "random", 300, 1), tmp_path).replace(whole)
     actions = columns(tenth(whole))["actions"]
     assert np.array_equal(actions, columns(whole)["actions"][: len(actions)])
 
@@ -131,16 +150,17 @@ def test_a_tenth_is_made_once_and_anew_where_the_whole_is_another(tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("hopper", "plain", "good", 10), "good: no such quality; known qualities: random, medium,"),
-        (("hopper", "upside-down", "random", 10), "upside-down: no such shift; known shifts: plain, shifted"),
-        (("ant", "plain", "random", 10), "known mujoco: hopper_plain"),
-        (("hopper", "plain", "Medium", 10), "Medium: no such quality"),
-        (("hopper", "plain", "random", 0), "cannot collect 0 transitions"),
+        (("hopper", "plain", "good", 10, 0), "good: no such quality; there are: random, medium,"),
+        (("hopper", "upside-down", "random", 10, 0), "upside-down: no such shift; there are: plain, shifted"),
+        (("ant", "plain", "random", 10, 0), "known mujoco: hopper_plain"),
+        (("hopper", "plain", "Medium", 10, 0), "Medium: no such quality"),
+        (("hopper", "plain", "medium", 9, 0, "mine"), "mine: no such choice of behaviours; there are: own,"),
+        (("hopper", "plain", "random", 0, 0), "cannot collect 0 transitions"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: tuple[str, str, str, int], expected: str, tmp_path: Path) -> None:
+def test_a_mistake_is_one_line(arguments: tuple[Any, ...], expected: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=expected):
-        data_set(*arguments, seed=0, folder=tmp_path)
+        data_set(Recipe(*arguments), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("mujoco", reason="needs MuJoCo: pip install 'dara_ros[mujoco]'")
 
-from dara_ros.mujoco_data import data_set
+from dara_ros.mujoco_data import Recipe, data_set
 from dara_ros.mujoco_rollouts import evaluate, walk
 from dara_ros.policies.algorithms import algorithms
 from dara_ros.policies.train_config import TrainConfig
@@ -52,8 +52,8 @@ EPISODES = 5
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("data")
     return (
-        data_set("hopper", "shifted", "random", 2_000, 0, folder),
-        data_set("hopper", "plain", "medium", 20_000, 0, folder),
+        data_set(Recipe("hopper", "shifted", "random", 2_000, 0), folder),
+        data_set(Recipe("hopper", "plain", "medium", 20_000, 0), folder),
     )
 
 

@@ -27,6 +27,7 @@ from dara_ros.mass_shift.study import (
     Study,
     conditions_of,
     missing,
+    recipes,
 )
 from dara_ros.policies.algorithms import algorithms
 from dara_ros.policies.learning import Run
@@ -77,6 +78,7 @@ def test_small_networks_are_small_and_nothing_is_left_out() -> None:
         ({"algorithms": ("bc",)}, "no algorithm 'bc'; there are: bcq,"),
         ({"conditions": ("magic",)}, "no condition 'magic'; there are: 10T,"),
         ({"algorithms": ("awr",), "conditions": ("tune",)}, "awr: not tried in tune; there are: 10T, 1T,"),
+        ({"behaviours": "mine"}, "no behaviours 'mine'; there are: own, target"),
         ({"networks": "big"}, "no networks 'big'; there are: small, paper"),
         ({"size": 0.0}, "size: give a share of the paper's data, above 0 and at most 1, not 0.0"),
         ({"size": 2.0}, "size: give a share"),
@@ -96,8 +98,8 @@ def test_results_are_written_in_order_and_read_back(tmp_path: Path) -> None:
     write_rows(other, reversed(rows))
     assert one.read_bytes() == other.read_bytes()
     assert one.read_text().startswith(
-        "task,data_set,algorithm,condition,seed,eta,steps,size,networks,episodes,collection_seed,data,"
-        "version,score,return\n"
+        "task,data_set,algorithm,condition,seed,eta,steps,size,networks,episodes,collection_seed,behaviours,"
+        "data,version,score,return\n"
     )
     assert set(read_table(one, Row)) == set(rows)
 
@@ -111,6 +113,17 @@ def test_what_is_done_is_not_done_again_and_what_differs_is(monkeypatch: pytest.
     assert {trial.condition for trial in missing(replace(STUDY, eta=0.2), rows)} == {"dara", "constant"}
     monkeypatch.setattr(mujoco_data, "EXPLORATION_NOISE", (0.5,))
     assert len(missing(STUDY, rows)) == len(rows), "other behaviours make other data"
+
+
+def test_the_targets_behaviours_make_another_source_and_nothing_else() -> None:
+    study = Study(conditions=("1T", "union"), algorithms=("bcq",), seeds=1)
+    own, other = list(study.trials()), list(replace(study, behaviours="target").trials())
+    changed = [(a, b) for a, b in zip(own, other, strict=True) if a != b]
+    assert {(a.data_set, a.condition) for a, _ in changed} == {(name, "union") for name in DATA_SETS[1:]}
+    for a, b in changed:
+        assert b == replace(a, behaviours="target", data=b.data) and a.data != b.data
+        (source, target), (of_target, same) = recipes(a), recipes(b)
+        assert same == target and of_target == replace(source, behaviours="target")
 
 
 # -- the seeds' numbers -------------------------------------------------------------------------------------

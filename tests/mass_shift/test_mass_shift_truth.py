@@ -16,7 +16,7 @@ from dara_ros.mass_shift import truth as truth_module
 from dara_ros.mass_shift.study import Study
 from dara_ros.mass_shift.trials import run_trials
 from dara_ros.mass_shift.truth import is_clipped, outcomes, truth
-from dara_ros.mujoco_data import data_set
+from dara_ros.mujoco_data import Recipe, data_set
 from dara_ros.policies.classifiers import ClassifierConfig
 from dara_ros.policies.dataset import DataSet
 from dara_ros.policies.dynamics_gap import GapConfig
@@ -28,7 +28,7 @@ QUICK_GAP = GapConfig(hidden=(16,), steps=50)
 
 @pytest.mark.parametrize("task", ["hopper", "walker2d"])
 def test_a_row_is_walked_again_as_it_was_and_otherwise_in_the_target(task: str, tmp_path: Path) -> None:
-    with DataSet(data_set(task, "shifted", "random", 300, 0, tmp_path)) as source:
+    with DataSet(data_set(Recipe(task, "shifted", "random", 300, 0), tmp_path)) as source:
         found = truth(task, source)
         recorded = found.rows.next_observations
         again = outcomes(load_task(f"{task}_shifted"), found.rows)
@@ -41,7 +41,7 @@ def test_a_row_is_walked_again_as_it_was_and_otherwise_in_the_target(task: str, 
 
 
 def test_a_row_has_the_return_of_its_episode(tmp_path: Path) -> None:
-    with DataSet(data_set("hopper", "shifted", "random", 200, 0, tmp_path)) as source:
+    with DataSet(data_set(Recipe("hopper", "shifted", "random", 200, 0), tmp_path)) as source:
         found = truth("hopper", source)
         starts, ends = source.episodes()
         rewards = source.column("rewards")
@@ -60,7 +60,7 @@ def test_a_state_whose_velocity_is_cut_off_is_not_known() -> None:
 def test_the_command_from_behaviours_to_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(trials_module, "CLASSIFIERS", QUICK_CLASSIFIERS)
+    monkeypatch.setattr(truth_module, "CLASSIFIERS", QUICK_CLASSIFIERS)
     monkeypatch.setattr(truth_module, "GapConfig", lambda: QUICK_GAP)
     words = "benchmark mujoco-delta-r --task walker2d --data-set random --size 0.01 --seeds 2 --json"
     csv = tmp_path / "delta_r.csv"
@@ -76,7 +76,8 @@ def test_the_command_from_behaviours_to_a_table(
 
 
 def test_classifiers_that_the_study_left_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials_module, "CLASSIFIERS", QUICK_CLASSIFIERS)
+    for module in (trials_module, truth_module):
+        monkeypatch.setattr(module, "CLASSIFIERS", QUICK_CLASSIFIERS)
     study = Study(("hopper",), ("random",), ("brac-p",), ("dara",), seeds=1, size=0.001, steps=40, episodes=1)
     trials = list(study.trials())
     run_trials(trials, tmp_path)
