@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..report import figure_part, table, write_page
 from ..studies.tables import in_columns
 from .published import MABE_COLUMNS, published
-from .scores import AGAINST, Count, Key, Score, arrow, counts, values
+from .scores import AGAINST, Count, Key, Score, arrow, counts, seed_deviation, values
 from .study import MABE_MODES, Study
 
 NOT_RUN = "·"
@@ -97,9 +97,12 @@ def tables(study: Study, found: Mapping[Key, Score]) -> list[Table]:
 def summary(study: Study, found: Mapping[Key, Score]) -> list[str]:
     """Who is above whom, and what has fewer seeds than it should."""
     lines = [_counted(each) for each in counts(found) if each.cells or not each.algorithm]
-    fewer = [score for score in found.values() if score.seeds < study.seeds]
+    deviation = seed_deviation(found)
+    if deviation is not None:
+        lines.append(f"Seeds of one cell and condition deviate by {deviation:.1f} points (pooled).")
+    fewer = [score for score in found.values() if len(score.by_seed) < study.seeds]
     if fewer:
-        names = (f"{s.task} {s.data_set} {s.algorithm} {s.condition} ({s.seeds})" for s in fewer)
+        names = (f"{s.task} {s.data_set} {s.algorithm} {s.condition} ({len(s.by_seed)})" for s in fewer)
         lines.append(f"Fewer than {study.seeds} seeds so far: {', '.join(names)}")
     return lines
 
@@ -197,4 +200,7 @@ def _counted(count: Count) -> str:
     paper = f" (paper: {count.published_above} of {count.published_cells})" if count.published_cells else ""
     who = f"  {count.algorithm}:" if count.algorithm else f"DARA above {other}"
     by = f", by {count.difference.text(1)} on average" if count.difference else ""
-    return f"{who} in {count.above} of {count.cells} cells{paper}{by}"
+    pairs = f"; seed by seed in {count.pairs_above} of {count.pairs}" if count.pairs else ""
+    if count.pairs_median is not None:
+        pairs += f", by {count.pairs_median:.1f} in the median"
+    return f"{who} in {count.above} of {count.cells} cells{paper}{by}{pairs}"

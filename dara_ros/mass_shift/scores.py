@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import median, variance
+
+import numpy as np
 
 from ..studies.estimates import Estimate, mean
 from .published import published
@@ -20,8 +23,8 @@ class Score:
     """How one condition did.
 
     Attributes:
-        seeds: how many; the rest is over them.
-        score: D4RL's, in the target's dynamics.
+        by_seed: training seed -> D4RL's score, in the target's dynamics.
+        score: the same over the seeds.
         published: the seeds' score, where they have one.
     """
 
@@ -29,7 +32,7 @@ class Score:
     data_set: str
     algorithm: str
     condition: str
-    seeds: int
+    by_seed: dict[int, float]
     score: Estimate
     mean_return: Estimate
     published: float | None
@@ -44,6 +47,10 @@ class Count:
         above, cells: of ours; a cell counts where both were tried.
         published_above, published_cells: of the seeds'.
         difference: of ours, mean over the cells; None where there are none.
+        pairs: of one cell and training seed, where both were tried.
+        pairs_above: of them, so many are above.
+        pairs_median: of their differences; None where there are none. A single training that is far from all
+            others moves it less than `difference`.
     """
 
     condition: str
@@ -54,6 +61,9 @@ class Count:
     published_above: int
     published_cells: int
     difference: Estimate | None
+    pairs: int
+    pairs_above: int
+    pairs_median: float | None
 
 
 def scores(rows: Iterable[Row]) -> dict[Key, Score]:
@@ -64,7 +74,7 @@ def scores(rows: Iterable[Row]) -> dict[Key, Score]:
     return {
         key: Score(
             *key,
-            seeds=len(group),
+            by_seed={row.seed: row.score for row in group},
             score=mean([row.score for row in group]),
             mean_return=mean([row.return_ for row in group]),
             published=published().get(key),
@@ -76,6 +86,15 @@ def scores(rows: Iterable[Row]) -> dict[Key, Score]:
 def values(found: Mapping[Key, Score]) -> dict[Key, float]:
     """Our scores as bare numbers, as `published` has the seeds'."""
     return {key: score.score.value for key, score in found.items()}
+
+
+def seed_deviation(found: Mapping[Key, Score]) -> float | None:
+    """Standard deviation of a score between training seeds of one cell and condition, pooled over all."""
+    groups = [list(score.by_seed.values()) for score in found.values() if len(score.by_seed) > 1]
+    if not groups:
+        return None
+    freedom = [len(group) - 1 for group in groups]
+    return float(np.sqrt(np.average([variance(group) for group in groups], weights=freedom)))
 
 
 def arrow(numbers: Mapping[Key, float], key: Key, other: str) -> str:
@@ -99,15 +118,32 @@ def counts(found: Mapping[Key, Score]) -> list[Count]:
 def count(found: Mapping[Key, Score], condition: str, other: str, algorithm: str = "") -> Count:
     """Over all cells (task, data set, algorithm) in which both were tried."""
 
-    def differences(numbers: Mapping[Key, float]) -> list[float]:
-        pairs = (
-            (key, (*key[:3], other))
-            for key in sorted(numbers)
-            if key[3] == condition and algorithm in ("", key[2])
-        )
-        return [numbers[key] - numbers[against] for key, against in pairs if against in numbers]
+    def cells(keys: Iterable[Key]) -> list[tuple[Key, Key]]:
+        known = set(keys)
+        mine = sorted(key for key in known if key[3] == condition and algorithm in ("", key[2]))
+        return [(key, against) for key in mine if (against := (*key[:3], other)) in known]
 
+    def differences(numbers: Mapping[Key, float]) -> list[float]:
+        return [numbers[key] - numbers[against] for key, against in cells(numbers)]
+
+    pairs = [
+        score - found[against].by_seed[seed]
+        for key, against in cells(found)
+        for seed, score in found[key].by_seed.items()
+        if seed in found[against].by_seed
+    ]
     ours, theirs = differences(values(found)), differences(published())
-    above, published_above = (sum(one > 0.0 for one in each) for each in (ours, theirs))
-    difference = mean(ours) if ours else None
-    return Count(condition, other, algorithm, above, len(ours), published_above, len(theirs), difference)
+    above, published_above, pairs_above = (sum(one > 0.0 for one in each) for each in (ours, theirs, pairs))
+    return Count(
+        condition,
+        other,
+        algorithm,
+        above,
+        len(ours),
+        published_above,
+        len(theirs),
+        difference=mean(ours) if ours else None,
+        pairs=len(pairs),
+        pairs_above=pairs_above,
+        pairs_median=median(pairs) if pairs else None,
+    )

@@ -15,7 +15,7 @@ from dara_ros.errors import UserError
 from dara_ros.mass_shift.learners import SMALL, WARM_UPS, stage
 from dara_ros.mass_shift.page import as_text, tables, write_report
 from dara_ros.mass_shift.published import published
-from dara_ros.mass_shift.scores import AGAINST, arrow, count, scores
+from dara_ros.mass_shift.scores import AGAINST, arrow, count, scores, seed_deviation
 from dara_ros.mass_shift.study import (
     ALGORITHMS,
     CONDITIONS,
@@ -165,7 +165,8 @@ def made_up(study: Study) -> list[Row]:
 def test_scores_are_means_with_intervals_and_never_mixed_with_the_seeds() -> None:
     found = scores(made_up(STUDY))
     dara = found["hopper", "random", "bcq", "dara"]
-    assert (dara.seeds, dara.score.value, dara.mean_return.value, dara.published) == (2, 40.5, 405.0, 9.7)
+    assert dara.by_seed == {0: 40.0, 1: 41.0}
+    assert (dara.score.value, dara.mean_return.value, dara.published) == (40.5, 405.0, 9.7)
     assert dara.score.low == 40.0 and dara.score.high == 41.0
     assert found["hopper", "random", "bcq", "constant"].published is None
 
@@ -200,15 +201,26 @@ def test_the_end_of_the_tables_says_who_is_above_whom_and_what_is_short() -> Non
     text = as_text(STUDY, scores(rows[:-1]))
     # Eleven times 10 more than without, and once 29.5 less.
     assert "DARA above no augmentation in 11 of 12 cells (paper: 44 of 48), by 6.7 [" in text
-    assert "\n  bear: in 1 of 2 cells (paper: 7 of 8), by -9.8 [-29.5, 10.0] on average\n" in text
+    assert "\n  bear: in 1 of 2 cells (paper: 7 of 8), by -9.8 [-29.5, 10.0] on average; seed by seed" in text
+    assert "seed by seed in 2 of 4, by -9.5 in the median\n" in text  # -30, -29, 10 and 10
     assert "DARA above its control, a constant penalty in 0 of 12 cells, by -4.3 [-" in text
     assert "\n  awr: in 0 of 0" not in text
     assert "DARA above Tune in 9 of 10 cells (paper: 33 of 40), by " in text
     assert "DARA above the target's 1T alone in 11 of 12 cells (paper: " in text
+    assert "\nSeeds of one cell and condition deviate by " in text
     assert text.endswith("Fewer than 2 seeds so far: walker2d random mabe prior_from_source (1)")
     assert "SIZE 0.001: the paper has 1,000,000" in text.split("\n")[0]
     full = as_text(replace(STUDY, size=1.0), {})
     assert "SIZE" not in full and "·" in full and "0 of 0 cells" in full
+
+
+def test_seeds_differ_by_their_pooled_standard_deviation() -> None:
+    one, two, three = list(replace(STUDY, algorithms=("bcq",), conditions=("1T",), seeds=3).trials())[::2]
+    rows = [filled(one, 0.0), filled(two, 1.0), filled(three, 2.0)]  # variance 1 from two degrees of freedom
+    other = replace(one, task="walker2d")
+    rows += [filled(other, 0.0), filled(replace(other, seed=1), 4.0)]  # 8 from one
+    assert seed_deviation(scores(rows)) == pytest.approx(((2 * 1.0 + 8.0) / 3) ** 0.5)
+    assert seed_deviation(scores([filled(one, 3.0)])) is None, "one seed says nothing"
 
 
 def test_all_conditions_have_their_place() -> None:
