@@ -24,8 +24,9 @@ TOLERANCE = 1e-5  # largest difference between torch and onnxruntime, in units o
 GOLDEN_PAIRS = 8
 BLOCK = 100  # observations at a time: a policy with many candidates needs many rows for each
 # A policy that picks the best of many candidates jumps where two are worth the same but for rounding. It has
-# to tell them: `candidates(observations (B, S)) -> actions (B, K, A), values (B, K)`.
-ROUNDING = 1e-5  # of a value, relative; candidates that differ by less are a tie
+# to tell them, in float64 too: `candidates(observations (B, S)) -> actions (B, K, A), values (B, K)`.
+ROUNDING = 1e-5  # of a value, relative, at least
+ROUNDINGS = 4  # torch and onnxruntime round two values each
 MOST_TIES = 0.05  # of the observations
 
 
@@ -119,7 +120,8 @@ def _compare(module: torch.nn.Module, path: Path, observations: np.ndarray) -> E
     )
     differences = np.abs(actions - expected).max(axis=1)
     apart = np.flatnonzero(~(differences <= TOLERANCE))
-    ties = [int(i) for i in apart if _is_tie(module, observations[i], actions[i])]
+    choice = _Choice(module)
+    ties = [int(i) for i in apart if _is_tie(choice, observations[i], actions[i])]
     if len(ties) < len(apart):
         raise UserError(
             f"{path.stem}: not written, onnxruntime differs from torch by {differences.max():.2g} on "
@@ -133,9 +135,30 @@ def _compare(module: torch.nn.Module, path: Path, observations: np.ndarray) -> E
     return ExportReport(len(observations), float(np.delete(differences, ties).max()), len(ties))
 
 
-def _is_tie(module: torch.nn.Module, observation: np.ndarray, action: np.ndarray) -> bool:
+class _Choice:
+    """What a policy picks the best of; one that does not pick has its one action."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._module: Any = module
+        self._exact: Any = copy.deepcopy(module).double()
+
+    @torch.no_grad()
+    def __call__(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Actions (K, A), and how far each is behind the best (K,): up to 1 it may be rounding."""
+        if not hasattr(self._module, "candidates"):
+            return _run(self._module, observation[None]), np.zeros(1)
+        state = torch.from_numpy(observation[None])
+        actions, values = (part[0].numpy() for part in self._module.candidates(state))
+        # A small value of a steep critic is off by more than its size says.
+        measured = np.abs(values - self._exact.candidates(state.double())[1][0].numpy()).max()
+        rounding = max(ROUNDING * max(1.0, abs(values.max())), ROUNDINGS * measured)
+        return actions, (values.max() - values) / rounding
+
+
+def _is_tie(choice: _Choice, observation: np.ndarray, action: np.ndarray) -> bool:
     """Whether ``action`` is as good as the one that torch gives, to rounding."""
-    return bool((np.abs(_best(module, observation, ROUNDING) - action).max(axis=1) <= TOLERANCE).any())
+    actions, behind = choice(observation)
+    return bool((np.abs(actions[behind <= 1.0] - action).max(axis=1) <= TOLERANCE).any())
 
 
 def _golden(module: torch.nn.Module, observations: np.ndarray) -> np.ndarray:
@@ -145,35 +168,19 @@ def _golden(module: torch.nn.Module, observations: np.ndarray) -> np.ndarray:
     are too few such, those with the greatest lead are taken.
     """
     order = np.random.default_rng(0).permutation(len(observations))
-    leads = np.array([_lead(module, observation) for observation in observations[order]])
-    most = np.argsort(-np.minimum(leads, 10 * ROUNDING), kind="stable")[:GOLDEN_PAIRS]
-    golden = observations[order][most[leads[most] > ROUNDING]]
+    choice = _Choice(module)
+    leads = np.array([_lead(*choice(observation)) for observation in observations[order]])
+    most = np.argsort(-np.minimum(leads, 10.0), kind="stable")[:GOLDEN_PAIRS]
+    golden = observations[order][most[leads[most] > 1.0]]
     if not len(golden):
         raise UserError("policy not written: its action jumps with rounding wherever it was tried")
     return golden
 
 
-def _lead(module: torch.nn.Module, observation: np.ndarray) -> float:
-    """By how much, relatively, the best action is worth more than any other one."""
-    candidates: Any = getattr(module, "candidates", None)
-    if candidates is None:
-        return np.inf
-    with torch.no_grad():
-        actions, values = (part[0].numpy() for part in candidates(torch.from_numpy(observation[None])))
-    best = values.argmax()
-    others = values[np.abs(actions - actions[best]).max(axis=1) > TOLERANCE]
-    return float((values[best] - others.max()) / max(1.0, abs(values[best]))) if len(others) else np.inf
-
-
-def _best(module: torch.nn.Module, observation: np.ndarray, margin: float) -> np.ndarray:
-    """The actions (K, A) that are worth no less than the best one, but for a relative ``margin``."""
-    candidates: Any = getattr(module, "candidates", None)
-    if candidates is None:
-        return _run(module, observation[None])
-    with torch.no_grad():
-        actions, values = candidates(torch.from_numpy(observation[None]))
-    best = values[0].max()
-    return actions[0][values[0] >= best - margin * best.abs().clamp(min=1.0)].numpy()
+def _lead(actions: np.ndarray, behind: np.ndarray) -> float:
+    """How far the best of the actions that are not the best one's equals is behind."""
+    others = behind[np.abs(actions - actions[behind.argmin()]).max(axis=1) > TOLERANCE]
+    return float(others.min()) if len(others) else np.inf
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from dara_ros import policies
 from dara_ros.errors import UserError
-from dara_ros.policies.onnx import GOLDEN_PAIRS, MOST_TIES, _is_tie, export_policy
+from dara_ros.policies.onnx import GOLDEN_PAIRS, MOST_TIES, _Choice, _is_tie, export_policy
 from dara_ros.policies.runtime import ObservationField, Policy, PolicyMetadata
 
 S, A = 6, 2
@@ -221,16 +221,29 @@ def test_golden_pairs_are_found_where_nearly_all_observations_are_on_jumps(tmp_p
 
 
 def test_a_tie_is_told_from_an_error() -> None:
-    module, ones = PicksTheBest(), np.ones(S, np.float32)
+    choice, ones = _Choice(PicksTheBest()), np.ones(S, np.float32)
     close, apart = (ones + np.eye(S, dtype=np.float32)[0] * lead for lead in (4e-4, 1e-3))
     for observation in (ones, close):
-        assert _is_tie(
-            module, observation, np.full(A, -0.5, np.float32)
-        )  # the other of the two, equally good
-        assert not _is_tie(module, observation, np.full(A, -0.4, np.float32))  # neither
-    assert not _is_tie(module, apart, np.full(A, -0.5, np.float32))  # the worse one
-    smooth = torch.nn.Linear(S, A)
+        assert _is_tie(choice, observation, np.full(A, -0.5, np.float32))  # the other of the two, as good
+        assert not _is_tie(choice, observation, np.full(A, -0.4, np.float32))  # neither
+    assert not _is_tie(choice, apart, np.full(A, -0.5, np.float32))  # the worse one
+    smooth = _Choice(torch.nn.Linear(S, A))
     assert not _is_tie(smooth, ones, np.full(A, 9.0, np.float32))
+
+
+class RoundsMuch(PicksTheBest):
+    """A critic whose small values are what great ones leave of each other."""
+
+    def candidates(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        actions, values = super().candidates(x)
+        return actions, (1e4 + values) - 1e4
+
+
+def test_a_tie_is_told_where_rounding_does_more_than_the_value_says() -> None:
+    """float32 has steps of 0.001 at 1e4; 50 with a relative 1e-5 would be 0.0005."""
+    close = np.ones(S, np.float32) + np.eye(S, dtype=np.float32)[0] * np.float32(7e-4)
+    assert not _is_tie(_Choice(PicksTheBest()), close, np.full(A, -0.5, np.float32))
+    assert _is_tie(_Choice(RoundsMuch()), close, np.full(A, -0.5, np.float32))
 
 
 class PicksTheOther(PicksTheBest):
