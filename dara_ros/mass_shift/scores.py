@@ -106,11 +106,15 @@ def arrow(numbers: Mapping[Key, float], key: Key, other: str) -> str:
 
 
 def counts(found: Mapping[Key, Score]) -> list[Count]:
-    """DARA beside no augmentation, its control, tuning, and 1T alone: in all, and of each algorithm."""
+    """DARA, and what it is with true ranks, beside the others: in all, and of each algorithm."""
     tried = dict.fromkeys(key[2] for key in found if key[3] == "dara")
     return [
-        count(found, "dara", other, algorithm)
-        for other in ("union", "constant", "tune", "1T")
+        count(found, condition, other, algorithm)
+        for condition, others in (
+            ("dara", ("union", "constant", "tune", "1T")),
+            ("oracle", ("union", "constant", "dara")),
+        )
+        for other in others
         for algorithm in ("", *tried)
     ]
 

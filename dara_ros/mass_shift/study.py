@@ -27,7 +27,7 @@ class Condition:
     Attributes:
         rows: `target` alone, both as a `union`, or source first and then target to `tune`.
         target: all of the target's data (10T), or its tenth (1T).
-        penalty: what source rows lose of their reward, as in TrainConfig; "": nothing.
+        penalty: what source rows lose of their reward, as in TrainConfig, or `truth`; "": nothing.
         prior_from, model_from: of MABE, the domains that its two parts learn from.
     """
 
@@ -44,6 +44,7 @@ CONDITIONS = {
     "union": Condition(),
     "dara": Condition(penalty="rows"),
     "constant": Condition(penalty="constant"),  # the control: it holds nothing of what is known of a row
+    "oracle": Condition(penalty="truth"),  # what DARA could be worth if the classifiers ranked rightly
     "tune": Condition(rows="tune"),
     "prior_from_target": Condition(prior_from="target", model_from="source"),
     "prior_from_source": Condition(prior_from="source", model_from="target"),

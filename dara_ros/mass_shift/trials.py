@@ -17,19 +17,25 @@ from .. import __version__
 from ..errors import UserError
 from ..mujoco_data import Recipe, data_set, tenth
 from ..mujoco_rollouts import evaluate, normalised_score
-from ..policies.classifiers import ClassifierConfig
+from ..policies.classifiers import ClassifierConfig, DomainClassifiers, train_classifiers
+from ..policies.conversion import Rows, write_dara
+from ..policies.dara import PENALTIES, augment, delta_r
+from ..policies.dataset import DataSet
 from ..policies.run_files import load_tensors
 from ..policies.train_config import TrainConfig, check_resumable
 from ..policies.training import train_many
+from ..policies.whole_files import replaced_when_whole
 from ..sim.mujoco_tasks import load_task
 from ..studies.estimators import shared_estimator
 from ..studies.schedule import Job
 from .learners import stage
+from .outcomes import apart
 from .study import CONDITIONS, Row, recipes
 
 EVALUATION_SEED = 80_000  # of the first episode; no data set and no choice of behaviours has seen it
 CHECKPOINTS = 20  # in a training
 POINTS = 50  # of its curves
+TOLD_BY_THE_TRUTH = "source.h5"  # in the folder of a run of `oracle`, until it is through
 # The default noise is for a robot's few rows. Of these, which are ten times as many, less leaves more to see.
 CLASSIFIERS = ClassifierConfig(input_noise=0.05)
 
@@ -132,6 +138,7 @@ def run_trials(
         if result.policy is not None:
             done(judge(trial, result.policy))
             (result.out / "checkpoint.pt").unlink()
+            (result.out / TOLD_BY_THE_TRUTH).unlink(missing_ok=True)
             shutil.rmtree(result.out / "tensorboard")
     for result in results:
         if result.failed:
@@ -148,6 +155,9 @@ def config(trial: Row, folder: Path, device: str = "cpu") -> TrainConfig:
     """The training of a trial; its files are made where they are not there."""
     condition = CONDITIONS[trial.condition]
     source, target = (file.make(folder) for file in data_files(trial))
+    seen = target if condition.target == "10T" else tenth(target)
+    if condition.penalty == "truth":
+        source = _told_by_the_truth(trial, folder, source, seen)
     tuning = condition.rows == "tune"
     modes = {"prior_from": condition.prior_from, "model_from": condition.model_from}
     # Tuning takes its steps in two halves, each with its own warm-up.
@@ -155,12 +165,12 @@ def config(trial: Row, folder: Path, device: str = "cpu") -> TrainConfig:
     one = stage(trial.algorithm, trial.networks, updates, **(modes if trial.algorithm == "mabe" else {}))
     return TrainConfig(
         source=str(source),
-        target=str(target if condition.target == "10T" else tenth(target)),
+        target=str(seen),
         out=str(_out(trial, folder)),
         algorithm=trial.algorithm,
-        eta=trial.eta,
+        eta=0.0 if condition.penalty == "truth" else trial.eta,
         mix=1.0 if condition.rows == "target" else None,
-        penalty=condition.penalty or "rows",
+        penalty=condition.penalty if condition.penalty in PENALTIES else "rows",
         classifiers=CLASSIFIERS,
         steps=one.steps,
         tune=one.steps if tuning else 0,
@@ -203,6 +213,44 @@ def _going_on(fresh: TrainConfig) -> TrainConfig:
 def classifiers_of(trial: Row, folder: Path) -> Path:
     """Where the classifiers lie for all algorithms and penalties."""
     return folder / "delta_r" / f"{trial.task}_{trial.data_set}_{trial.data}_{trial.seed}.pt"
+
+
+def classifiers(trial: Row, folder: Path, source: DataSet, target: DataSet) -> DomainClassifiers:
+    """Those that a training has left, whichever version it was of; else new ones."""
+    path = classifiers_of(trial, folder)
+    if path.exists():
+        return DomainClassifiers.from_state_dict(load_tensors(path)["estimator"])
+    found = train_classifiers(source, target, CLASSIFIERS, trial.seed)
+    assert found is not None  # nobody stops it
+    return found
+
+
+def _told_by_the_truth(trial: Row, folder: Path, source: Path, target: Path) -> Path:
+    """The source with augmented rewards: the classifiers' delta r, each on the row that it should be on.
+
+    Their values are given out in the order of how far the target's outcome is from the row's, so that `dara`
+    and this differ in nothing but how well rows are ranked.
+    """
+    path = _out(trial, folder) / TOLD_BY_THE_TRUTH
+    with DataSet(source) as rows, DataSet(target) as seen:
+        delta = delta_r(classifiers(trial, folder, rows, seen), rows).values
+        delta[_distances(trial, folder, rows).argsort(kind="stable")] = np.sort(delta)
+        columns = {name: rows.column(name) for name in rows.column_names()}
+        columns["rewards"] = augment(columns["rewards"], delta, trial.eta)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_dara(path, replace(rows.info, made_by="mujoco oracle"), [Rows.of(columns)])
+    return path
+
+
+def _distances(trial: Row, folder: Path, source: DataSet) -> np.ndarray:
+    """(N,) `apart` of all rows; it takes minutes, and is kept for the other seeds."""
+    path = folder / "delta_r" / f"{trial.task}_{trial.data_set}_{trial.data}_apart.npy"
+    if not path.exists():
+        found = apart(trial.task, source.rows(np.arange(len(source))))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_when_whole(path) as to, open(to, "wb") as file:
+            np.save(file, found)
+    return np.asarray(np.load(path))
 
 
 def judge(trial: Row, policy: Path) -> Row:

@@ -10,24 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from ..policies.classifiers import DomainClassifiers, train_classifiers
+from ..policies.classifiers import DomainClassifiers
 from ..policies.dara import DEFAULT_CLIP, Estimator
 from ..policies.dataset import Batch, DataSet
 from ..policies.dynamics_gap import DynamicsGap, GapConfig, train_gap
-from ..policies.run_files import load_tensors
-from ..sim.mujoco_tasks import MujocoTask, load_task, make_environment
+from .outcomes import apart, is_clipped
 from .study import Row
-from .trials import CLASSIFIERS, classifiers_of, config
+from .trials import classifiers, config
 
 ROWS = 20_000  # of the source, at most
 ROWS_SEED = 70_000  # of their choice
-VELOCITY_BOUND = 10.0  # gymnasium clips what it shows of velocities to this
 
 
 @dataclass(frozen=True)
@@ -86,30 +83,9 @@ def truth(task: str, source: DataSet) -> Truth:
     drawn = np.sort(rng.permutation(len(source))[:ROWS])
     chosen = drawn[~is_clipped(source.rows(drawn).observations)]
     rows = source.rows(chosen)
-    of_source, of_target = (outcomes(load_task(f"{task}_{shift}"), rows) for shift in ("shifted", "plain"))
-    spread = (rows.next_observations - rows.observations).std(0)
-    apart = np.square((of_target - of_source) / spread).mean(1)
     starts, ends = source.episodes()
     returns = np.add.reduceat(source.column("rewards").astype(np.float64), starts)
-    return Truth(rows, apart, returns[np.searchsorted(ends, chosen, side="right")])
-
-
-def is_clipped(observations: np.ndarray) -> np.ndarray:
-    """Of each (N, S) whether a velocity was greater than what is shown; half the columns are velocities."""
-    velocities = observations[:, observations.shape[1] // 2 :]
-    return (np.abs(velocities) >= VELOCITY_BOUND).any(1)
-
-
-def outcomes(task: MujocoTask, rows: Batch) -> np.ndarray:
-    """The next observations (N, S) of the rows' actions from the rows' states; no noise on the actions."""
-    environment: Any = make_environment(task).unwrapped
-    positions = environment.model.nq - 1  # the place along the track is not observed, and does not matter
-    following = []
-    for observation, action in zip(rows.observations.astype(float), rows.actions, strict=True):
-        place = np.concatenate(([0.0], observation[:positions]))
-        environment.set_state(place, observation[positions:])
-        following.append(environment.step(action)[0])
-    return np.array(following)
+    return Truth(rows, apart(task, rows), returns[np.searchsorted(ends, chosen, side="right")])
 
 
 def judge(trials: list[Row], folder: Path) -> list[Told]:
@@ -135,15 +111,6 @@ def judge(trials: list[Row], folder: Path) -> list[Told]:
     return told
 
 
-def _classifiers(trial: Row, folder: Path, source: DataSet, target: DataSet) -> DomainClassifiers:
-    path = classifiers_of(trial, folder)
-    if path.exists():
-        return DomainClassifiers.from_state_dict(load_tensors(path)["estimator"])
-    found = train_classifiers(source, target, CLASSIFIERS, trial.seed)
-    assert found is not None  # nobody stops it
-    return found
-
-
 def _dynamics(trial: Row, folder: Path, source: DataSet, target: DataSet) -> DynamicsGap:
     found = train_gap(source, target, GapConfig(), trial.seed)
     assert found is not None  # nobody stops it
@@ -151,7 +118,7 @@ def _dynamics(trial: Row, folder: Path, source: DataSet, target: DataSet) -> Dyn
 
 
 ESTIMATORS: dict[str, Callable[[Row, Path, DataSet, DataSet], Estimator]] = {
-    "classifiers": _classifiers,
+    "classifiers": classifiers,
     "dynamics": _dynamics,
 }
 

@@ -33,6 +33,7 @@ from dara_ros.policies.algorithms import algorithms
 from dara_ros.policies.learning import Run
 from dara_ros.studies.rows import read_table, write_rows
 
+PENALISED = ("dara", "constant", "oracle")
 STUDY = Study(data_sets=("random",), seeds=2, size=0.001)  # uniform actions need no behaviours
 
 
@@ -42,10 +43,10 @@ def filled(trial: Row, score: float) -> Row:
 
 def test_every_trial_is_tried_once_and_one_seed_of_all_comes_first() -> None:
     trials = list(STUDY.trials())
-    of_one_cell = 5 * 6 + 5 + 2  # AWR is not tuned, MABE has its two modes
+    of_one_cell = 6 * 6 + 5 + 2  # AWR is not tuned, MABE has its two modes
     assert len(trials) == len(set(trials)) == 2 * of_one_cell * 2
     assert {trial.seed for trial in trials[: 2 * of_one_cell]} == {0}
-    assert {trial.condition for trial in trials if trial.eta} == {"dara", "constant"}
+    assert {trial.condition for trial in trials if trial.eta} == set(PENALISED)
     assert {trial.algorithm for trial in trials if trial.condition.startswith("prior")} == {"mabe"}
 
 
@@ -110,7 +111,7 @@ def test_what_is_done_is_not_done_again_and_what_differs_is(monkeypatch: pytest.
     assert missing(STUDY, rows[1:]) == [rows[0].trial]
     for other in ({"steps": 21}, {"size": 0.002}, {"networks": "paper"}, {"collection_seed": 1}):
         assert len(missing(replace(STUDY, **other), rows)) == len(rows)
-    assert {trial.condition for trial in missing(replace(STUDY, eta=0.2), rows)} == {"dara", "constant"}
+    assert {trial.condition for trial in missing(replace(STUDY, eta=0.2), rows)} == set(PENALISED)
     monkeypatch.setattr(mujoco_data, "EXPLORATION_NOISE", (0.5,))
     assert len(missing(STUDY, rows)) == len(rows), "other behaviours make other data"
 
@@ -154,7 +155,7 @@ def test_arrows_are_the_seeds(cell: tuple[str, str, str], drawn: str) -> None:
 
 # -- tables -------------------------------------------------------------------------------------------------
 
-WORTH = {"10T": 50.0, "1T": 20.0, "union": 30.0, "dara": 40.0, "constant": 41.0, "tune": 10.0}
+WORTH = {"10T": 50.0, "1T": 20.0, "union": 30.0, "dara": 40.0, "constant": 41.0, "oracle": 60.0, "tune": 10.0}
 
 
 def made_up(study: Study) -> list[Row]:
@@ -175,7 +176,7 @@ def test_tables_show_ours_beside_the_seeds_with_arrows(tmp_path: Path) -> None:
     study = replace(STUDY, tasks=("hopper",), algorithms=("bcq", "awr", "mabe"))
     rows = [row for row in made_up(study) if (row.algorithm, row.condition) != ("awr", "union")]
     bcq, awr, tune, mabe = tables(study, scores(rows))
-    assert bcq.head == ("", "10T", "1T", "1T+10S w/o Aug.", "1T+10S DARA", "1T+10S constant")
+    assert bcq.head == ("", "10T", "1T", "1T+10S w/o Aug.", "1T+10S DARA", "1T+10S constant", "1T+10S oracle")
     assert bcq.rows == (
         (
             "Random",
@@ -184,6 +185,7 @@ def test_tables_show_ours_beside_the_seeds_with_arrows(tmp_path: Path) -> None:
             "30.5 [30.0, 31.0] ↑ | 8.3 ↓",
             "40.5 [40.0, 41.0] ↑ | 9.7 ↑",
             "41.5 [41.0, 42.0]",
+            "60.5 [60.0, 61.0]",
         ),
     )
     assert awr.rows[0][3:5] == ("· | 3.4 ↓", "40.5 [40.0, 41.0] | 4.5 ↑"), "no arrow towards what was not run"
@@ -205,6 +207,7 @@ def test_the_end_of_the_tables_says_who_is_above_whom_and_what_is_short() -> Non
     assert "seed by seed in 2 of 4, by -9.5 in the median\n" in text  # -30, -29, 10 and 10
     assert "DARA above its control, a constant penalty in 0 of 12 cells, by -4.3 [-" in text
     assert "\n  awr: in 0 of 0" not in text
+    assert "DARA with true ranks above DARA in 12 of 12 cells, by 2" in text
     assert "DARA above Tune in 9 of 10 cells (paper: 33 of 40), by " in text
     assert "DARA above the target's 1T alone in 11 of 12 cells (paper: " in text
     assert "\nSeeds of one cell and condition deviate by " in text

@@ -13,11 +13,13 @@ pytest.importorskip("mujoco", reason="needs MuJoCo: pip install 'dara_ros[mujoco
 from dara_ros.command import main
 from dara_ros.mass_shift import trials as trials_module
 from dara_ros.mass_shift import truth as truth_module
-from dara_ros.mass_shift.study import Study
-from dara_ros.mass_shift.trials import run_trials
-from dara_ros.mass_shift.truth import is_clipped, outcomes, truth
+from dara_ros.mass_shift.outcomes import apart, is_clipped, outcomes
+from dara_ros.mass_shift.study import Row, Study
+from dara_ros.mass_shift.trials import config, run_trials
+from dara_ros.mass_shift.truth import truth
 from dara_ros.mujoco_data import Recipe, data_set
 from dara_ros.policies.classifiers import ClassifierConfig
+from dara_ros.policies.dara import delta_r
 from dara_ros.policies.dataset import DataSet
 from dara_ros.policies.dynamics_gap import GapConfig
 from dara_ros.sim.mujoco_tasks import load_task
@@ -60,7 +62,7 @@ def test_a_state_whose_velocity_is_cut_off_is_not_known() -> None:
 def test_the_command_from_behaviours_to_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(truth_module, "CLASSIFIERS", QUICK_CLASSIFIERS)
+    monkeypatch.setattr(trials_module, "CLASSIFIERS", QUICK_CLASSIFIERS)
     monkeypatch.setattr(truth_module, "GapConfig", lambda: QUICK_GAP)
     words = "benchmark mujoco-delta-r --task walker2d --data-set random --size 0.01 --seeds 2 --json"
     csv = tmp_path / "delta_r.csv"
@@ -76,12 +78,36 @@ def test_the_command_from_behaviours_to_a_table(
 
 
 def test_classifiers_that_the_study_left_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (trials_module, truth_module):
-        monkeypatch.setattr(module, "CLASSIFIERS", QUICK_CLASSIFIERS)
+    monkeypatch.setattr(trials_module, "CLASSIFIERS", QUICK_CLASSIFIERS)
     study = Study(("hopper",), ("random",), ("brac-p",), ("dara",), seeds=1, size=0.001, steps=40, episodes=1)
     trials = list(study.trials())
     run_trials(trials, tmp_path)
-    monkeypatch.setattr(truth_module, "train_classifiers", None)
+    monkeypatch.setattr(trials_module, "train_classifiers", None)
     monkeypatch.setattr(truth_module, "GapConfig", lambda: QUICK_GAP)
     told = truth_module.judge(trials, tmp_path)
     assert [line.estimator for line in told] == ["truth", "classifiers", "dynamics"]
+
+
+def test_the_oracle_gives_the_classifiers_delta_r_to_the_rows_that_are_farthest_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials_module, "CLASSIFIERS", QUICK_CLASSIFIERS)
+    study = Study(("hopper",), ("random",), ("brac-p",), ("dara", "oracle"), seeds=1, size=0.001, steps=40)
+    dara, oracle = study.trials()
+    run_trials([dara], tmp_path)
+    settings = config(oracle, tmp_path)
+    assert (settings.eta, oracle.eta) == (0.0, 0.1)
+    paths = config(dara, tmp_path).source, settings.source, settings.target
+    with DataSet(paths[0]) as source, DataSet(paths[1]) as told, DataSet(paths[2]) as target:
+        taken = (source.column("rewards") - told.column("rewards")) / 0.1
+        delta = delta_r(trials_module.classifiers(dara, tmp_path, source, target), source).values
+        distances = apart("hopper", source.rows(np.arange(len(source))))
+        for name in set(source.column_names()) - {"rewards"}:
+            assert np.array_equal(source.column(name), told.column(name)), name
+    np.testing.assert_allclose(np.sort(taken), np.sort(delta), atol=1e-4)
+    assert np.abs(taken - delta).max() > 0.1, "the classifiers rank otherwise"
+    assert (np.diff(taken[np.argsort(distances, kind="stable")]) > -1e-4).all()
+    rows: list[Row] = []
+    run_trials([oracle], tmp_path, done=rows.append)
+    assert [row.trial for row in rows] == [oracle]
+    assert not Path(settings.source).exists(), "a copy of the source for every run would fill the disk"
