@@ -111,6 +111,7 @@ class RobotNode(Node):
         self._steps = 0  # control periods of it
         self._settled = 0  # stamp until which a robot that has just walked is given time to stand still
         self._deadlines = Deadlines(self._spec.control_period)
+        self._left_out = 0  # periods before the current one, because the host was too slow
         self._lease = Lease()
         self._foreign = -math.inf  # when the last command came that was not its holder's
         counted = ("ticks", "late", "clamps", "overruns", "commands", "refused", "foreign_commands")
@@ -159,7 +160,8 @@ class RobotNode(Node):
     def run(self, stop: threading.Event) -> None:
         """The control loop, until `stop` is set."""
         period = self._lock_step_period if self._lock_step else self._real_time_period
-        self._driver.open()  # it may take its time, and an emergency stop must not wait for it
+        # It may take its time, and an emergency stop must not wait for it.
+        self._driver.open(lambda: stop.is_set() or self._robot.supervisor.mode is Mode.DAMPED)
         with self._changed:
             self._opened = True
             self._publish_mode()
@@ -193,7 +195,8 @@ class RobotNode(Node):
         self._wait_for_answer(state, answer_by, stop)
         self._tick(state)
         self._loop.add(1e3 * (time.monotonic() - begin))
-        self._figures["overruns"] += self._deadlines.advance(time.monotonic())
+        self._left_out = self._deadlines.advance(time.monotonic())
+        self._figures["overruns"] += self._left_out
         self._sleep()
 
     def _lock_step_period(self, stop: threading.Event) -> None:
@@ -232,7 +235,7 @@ class RobotNode(Node):
             self._stop_walking()
         command = self._command
         self._state_age.add(1e3 * (time.monotonic() - self._read_at))
-        decision = self._robot.tick(state, command)
+        decision = self._robot.tick(state, command, 1 + self._left_out)
         self._figures["ticks"] += 1
         if decision.mode is Mode.WALKING:
             in_time = command is not None and command.stamp == state.stamp
@@ -242,7 +245,7 @@ class RobotNode(Node):
             self._steps += 1
             self._figures["late"] += not in_time
             self._figures["clamps"] += decision.clamped
-            if self._steps == self._parameter("walk_steps"):
+            if 0 < self._parameter("walk_steps") <= self._steps:
                 self._robot.supervisor.enable(False)
         self._publish_mode()
 
@@ -374,8 +377,9 @@ class RobotNode(Node):
 
     def _estop(self) -> str:
         self._robot.supervisor.damp("emergency stop")
-        if self._opened:
-            self._driver.damp()  # now, not at the end of the period
+        if not self._opened:
+            return "the driver has not reached the robot, and will not move it; use its own remote to stop it"
+        self._driver.damp()  # now, not at the end of the period
         return ""
 
     def _restart(self, simulation: Simulation) -> str:

@@ -1,8 +1,14 @@
 """The one door to the motors."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from .state import MotorCommand, RobotState
+
+
+def never() -> bool:
+    """Nobody calls it off."""
+    return False
 
 
 class Driver(Protocol):
@@ -16,8 +22,13 @@ class Driver(Protocol):
     RobotSpec and returns a Driver.
     """
 
-    def open(self) -> None:
-        """Connect. Moves nothing, but for a robot that has to lie down before it gives its motors away."""
+    def open(self, called_off: Callable[[], bool] = never) -> None:
+        """Connect. Moves nothing, but for a robot that has to lie down before it gives its motors away.
+
+        Args:
+            called_off: asked before anything that moves the robot; once it is true nothing more is asked of
+                the robot, and `open` raises a UserError.
+        """
 
     def read(self) -> RobotState:
         """The newest state."""

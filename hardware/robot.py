@@ -14,9 +14,9 @@ class Robot:
         self.driver = driver
         self.supervisor = Supervisor(spec)
 
-    def tick(self, state: RobotState, command: JointCommand | None) -> Decision:
-        """Supervise `command` in `state` and hand the result to the motors."""
-        decision = self.supervisor.step(state, command)
+    def tick(self, state: RobotState, command: JointCommand | None, periods: int = 1) -> Decision:
+        """Supervise `command` in `state` and hand the result to the motors; arguments as in `step`."""
+        decision = self.supervisor.step(state, command, periods)
         if decision.mode is Mode.DAMPED:
             self.driver.damp()
         self.driver.write(decision.motors)

@@ -75,7 +75,7 @@ class Supervisor:
         self._wanted = self._target  # positions of the last command of this walk
         self._heard = 0  # its stamp, or that of the state in which the walk began
         self._stamp: int | None = None  # of the last state
-        self._repeats = 0  # states in a row with that same stamp
+        self._repeats = 0  # control periods in a row with that same stamp
         self._stopped = ""  # what was wrong with the robot's clock then
         self._state: RobotState | None = None  # the last one
         self._watch: Watch | None = None  # since the motors were energised
@@ -131,13 +131,14 @@ class Supervisor:
 
     # -- the step ------------------------------------------------------------------------------------
 
-    def step(self, state: RobotState, command: JointCommand | None) -> Decision:
+    def step(self, state: RobotState, command: JointCommand | None, periods: int = 1) -> Decision:
         """What the motors may do in the control period that begins with `state`.
 
         Args:
             command: the newest one that arrived, whatever its age; used only while walking.
+            periods: control periods since the last step: more than one where the host was too slow.
         """
-        problem = self._state_fault(state)
+        problem = self._state_fault(state, periods)
         if not problem and self._entered:
             self._entered = False
             self._begin(state)
@@ -196,9 +197,9 @@ class Supervisor:
 
     # -- faults --------------------------------------------------------------------------------------
 
-    def _state_fault(self, state: RobotState) -> str:
+    def _state_fault(self, state: RobotState, periods: int) -> str:
         """Why the robot must be damped in `state`; empty where all is well."""
-        self._stopped = self._clock_fault(state.stamp)
+        self._stopped = self._clock_fault(state.stamp, periods)
         self._state = state
         if self.mode not in ENERGISED:
             return "" if state.is_finite() else NOT_FINITE
@@ -216,15 +217,15 @@ class Supervisor:
         rests = self.mode is Mode.READY and self._move.progress(stamp) >= 1.0
         return self.mode is Mode.WALKING or rests
 
-    def _clock_fault(self, stamp: int) -> str:
+    def _clock_fault(self, stamp: int, periods: int) -> str:
         """A robot whose state stands still, or comes in leaps, is walked blindly.
 
-        The supervisor has no clock, but it is asked once per control period: so it counts.
+        The supervisor has no clock, but it is told how many control periods have passed: so it counts.
         """
         before, self._stamp = self._stamp, stamp
         if before is None:
             return ""
-        self._repeats = self._repeats + 1 if stamp == before else 0
+        self._repeats = self._repeats + periods if stamp == before else 0
         if stamp < before:
             return "the robot's clock went back"
         silence = max(stamp - before, self._repeats * self.spec.period_ns)

@@ -43,11 +43,13 @@ class Watch:
         Args:
             target: (12,) rad, what the motors held in the period that ends with `state`.
         """
-        problem = self._frozen_readings(state, target) or self._stuck_joint(state, target)
+        # Their stamps, not the calls: a host that is too slow sees one state of several.
+        periods = max(1, round((state.stamp - self.state.stamp) / self._spec.period_ns))
+        problem = self._frozen_readings(state, target, periods) or self._stuck_joint(state, target, periods)
         self.state, self._target = state, target
         return problem
 
-    def _frozen_readings(self, state: RobotState, target: Array) -> str:
+    def _frozen_readings(self, state: RobotState, target: Array, periods: int) -> str:
         """Stamps that go on do not prove that anybody measures.
 
         Noise makes two equal readings of a real robot impossible; one simulated without noise may stand
@@ -57,13 +59,13 @@ class Watch:
         for sensor, fields in SENSORS.items():
             same = all((getattr(self.state, field) == getattr(state, field)).all() for field in fields)
             counts = told_to_move or self._frozen[sensor] > 0
-            self._frozen[sensor] = self._frozen[sensor] + counts if same else 0
+            self._frozen[sensor] = self._frozen[sensor] + periods * counts if same else 0
             frozen = self._frozen[sensor] * self._spec.period_ns
             if frozen >= self._timeout_ns:
                 return f"no new reading of the {sensor} for {frozen / 1e6:.0f} ms"
         return ""
 
-    def _stuck_joint(self, state: RobotState, target: Array) -> str:
+    def _stuck_joint(self, state: RobotState, target: Array, periods: int) -> str:
         """A joint that rests although its target went elsewhere, whether or not the target came back since.
 
         The target is compared with what it was when the joint came to rest, not with the joint: one that
@@ -73,9 +75,10 @@ class Watch:
         resting = np.abs(state.joint_positions - position) <= STILL
         resting &= np.abs(state.joint_velocities) <= SLOW
         ignores = (self.missed > 0) | (np.abs(target - aim) > safety.stuck_change)
-        self.missed = np.where(resting, self.missed + ignores, 0)
+        begins = ignores & (self.missed == 0)
+        self.missed = np.where(resting, self.missed + periods * ignores, 0)
         # It has to move from where it is when its target goes: before, it may have crept away from its rest.
-        stays = resting & (self.missed != 1)
+        stays = resting & ~begins
         self._rest = np.where(stays, position, state.joint_positions), np.where(resting, aim, target)
         joint = int(np.argmax(self.missed))
         stuck = int(self.missed[joint]) * self._spec.period_ns

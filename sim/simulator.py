@@ -3,7 +3,7 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..hardware.driver import never
 from ..hardware.spec import RobotSpec
 from ..hardware.state import Array, MotorCommand, RobotState
 from .obstacles import Obstacles
@@ -73,7 +74,7 @@ class PyBulletDriver:
 
     # -- Driver ----------------------------------------------------------------------------------------
 
-    def open(self) -> None:
+    def open(self, called_off: Callable[[], bool] = never) -> None:
         """Build the world and put the robot at its start."""
         self._client = _connect()
         self._build()

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from dara_ros import real_time
 from dara_ros.diagnostics import Durations
+from dara_ros.hardware.driver import never
 from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import RobotSpec, load_robot
 from dara_ros.hardware.state import MotorCommand, RobotState
@@ -60,7 +61,7 @@ class IdealRobot:
         self._positions = spec.stand_pose
         self._rng = np.random.default_rng(0)
 
-    def open(self) -> None:
+    def open(self, called_off: Callable[[], bool] = never) -> None:
         """Nothing to connect."""
 
     def read(self) -> RobotState:

@@ -17,7 +17,17 @@ from ...errors import UserError
 from ..spec import RobotSpec
 from .go2_wire import decode_state, encode_command, motor_numbers
 from .low_level import LowLevelDriver
-from .sport_mode import PATIENCE_VARIABLE, POLL, ModeWatch, Rest, leave_sport_mode, own_mode, polled, take
+from .sport_mode import (
+    PATIENCE_VARIABLE,
+    POLL,
+    ModeWatch,
+    Rest,
+    leave_sport_mode,
+    own_mode,
+    polled,
+    refuse_if,
+    take,
+)
 from .wire import BadPacket, LowCommand, LowState
 
 COMMANDS, STATES = "/lowcmd", "/lowstate"
@@ -73,14 +83,14 @@ class UnitreeGo2Driver(LowLevelDriver):
         """Hear the robot, see that nobody else commands it, have it lie down, and be the one who does."""
         self._hear(qos, messages)
         self._refuse_company()
-        leave_sport_mode(self._node, self._watch_rest(), self._patience)
+        leave_sport_mode(self._node, self._watch_rest(), self._patience, self._called_off)
         self._refuse_company()
         self._publisher = self._node.create_publisher(messages.LowCmd, COMMANDS, qos.QoSProfile(depth=1))
         deadline = time.monotonic() + DISCOVERY
         while self._publisher.get_subscription_count() == 0:
             if time.monotonic() > deadline:
                 raise UserError(f"the robot does not listen on {COMMANDS}; restart it, and try again")
-            time.sleep(POLL)
+            self._pause()
         self._modes = ModeWatch(self._node)
 
     def _hear(self, qos: Any, messages: Any) -> None:
@@ -90,7 +100,9 @@ class UnitreeGo2Driver(LowLevelDriver):
             messages.LowState, STATES, polled, hearing, raw=True
         )
         self._wait_for_state()
-        time.sleep(LISTENING)
+        deadline = time.monotonic() + LISTENING
+        while time.monotonic() < deadline:
+            self._pause()
 
     def _disconnect(self) -> None:
         self._publisher = None
@@ -119,7 +131,11 @@ class UnitreeGo2Driver(LowLevelDriver):
         while not any(True for _ in self._arrived()):
             if time.monotonic() > deadline:
                 raise UserError(self._silence())
-            time.sleep(POLL)
+            self._pause()
+
+    def _pause(self) -> None:
+        refuse_if(self._called_off)
+        time.sleep(POLL)
 
     def _watch_rest(self) -> Callable[[], bool]:
         rest = Rest(self.spec)

@@ -8,11 +8,13 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from ...errors import UserError
+from ..driver import never
 from ..health import Health
 from ..odometry import Odometry, advance
 from ..spec import RobotSpec
@@ -48,6 +50,7 @@ class LowLevelDriver(ABC):
         self.health: Health | None = None
         self._watchdog_ns = round(spec.safety.command_timeout * 1e9)
         self._damping = self._encode(low_command(MotorCommand(spec.stand_pose, 0.0, spec.safety.damping)))
+        self._called_off: Callable[[], bool] = never
         self._thread: threading.Thread | None = None  # while open
         self._stop = threading.Event()
         self._first_state = threading.Event()
@@ -67,7 +70,7 @@ class LowLevelDriver(ABC):
 
     @abstractmethod
     def _connect(self) -> None:
-        """Reach the robot, or raise a UserError and leave nothing behind."""
+        """Reach the robot, or raise a UserError and leave nothing behind; moves nothing once called off."""
 
     @abstractmethod
     def _disconnect(self) -> None:
@@ -91,12 +94,13 @@ class LowLevelDriver(ABC):
 
     # -- Driver ---------------------------------------------------------------------------------------------
 
-    def open(self) -> None:
+    def open(self, called_off: Callable[[], bool] = never) -> None:
         """Connect, send damping, and wait for the first state.
 
         Raises:
-            UserError: the robot cannot be reached, or no state arrives.
+            UserError: the robot cannot be reached, no state arrives, or it was called off.
         """
+        self._called_off = called_off
         self._connect()
         samples = max(1, self.spec.period_ns // SEND_PERIOD_NS)
         self._states = StateBuffer(self.spec.period_ns, samples, epoch=time.time_ns())

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
+from ..driver import never
 from ..kinematics import foot_positions
 from ..spec import RobotSpec
 from .wire import LowState
@@ -67,18 +68,21 @@ class Rest:
         return self._since is not None and now - self._since >= STILL_TIME and now - self._newest < FRESH
 
 
-def leave_sport_mode(node: Any, lies: Callable[[], bool], patience: float) -> None:
+def leave_sport_mode(
+    node: Any, lies: Callable[[], bool], patience: float, called_off: Callable[[], bool]
+) -> None:
     """Lay the robot down and have it release its motors; nothing happens where it has done so already.
 
     Args:
         node: rclpy's, in a context that works.
         lies: whether the robot lies still; polled.
         patience: s for all of it.
+        called_off: asked before every request; once it is true there is none any more.
 
     Raises:
-        UserError: the robot did not do so in time, or refuses.
+        UserError: the robot did not do so in time, or refuses, or it was called off.
     """
-    services = _Services(node, time.monotonic() + patience)
+    services = _Services(node, time.monotonic() + patience, called_off)
     try:
         mode = _active_mode(services)
         if not mode:
@@ -164,8 +168,9 @@ class _Services:
         problem: what is wrong where the time is up.
     """
 
-    def __init__(self, node: Any, deadline: float) -> None:
+    def __init__(self, node: Any, deadline: float, called_off: Callable[[], bool] = never) -> None:
         self._node = node
+        self._called_off = called_off
         self.problem = "its services do not answer"
         self._deadline = deadline
         self._topics: dict[str, tuple[Any, Any]] = {}  # service -> publisher, subscription
@@ -175,9 +180,10 @@ class _Services:
         """What the function returns.
 
         Raises:
-            UserError: it says that it failed, or nothing in time.
+            UserError: it says that it failed, or nothing in time, or all was called off.
         """
         publisher, subscription = self.topics_of(function.service)
+        refuse_if(self._called_off)
         ids = {self.request(publisher, function)}
         asked = time.monotonic()
         while (answer := take(subscription)) is None or answer.header.identity.id not in ids:
@@ -193,7 +199,8 @@ class _Services:
         return str(answer.data)
 
     def pause(self) -> None:
-        """Let a moment pass; UserError where the time is up."""
+        """Let a moment pass; UserError where the time is up, or all was called off."""
+        refuse_if(self._called_off)
         if time.monotonic() > self._deadline:
             raise UserError(
                 f"the robot did not leave its sport mode in time: {self.problem}; leave it with the app "
@@ -229,6 +236,14 @@ class _Services:
                 self._node.create_subscription(Response, f"/api/{service}/response", polled, hearing),
             )
         return self._topics[service]
+
+
+def refuse_if(called_off: Callable[[], bool]) -> None:
+    """Raise UserError once it is."""
+    if called_off():
+        raise UserError(
+            "stopped before it had the motors: the robot is under its own control, use its remote"
+        )
 
 
 def polled(_: Any) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ import rclpy
 
 from dara_ros.bench.paced import IdealRobot
 from dara_ros.errors import UserError
+from dara_ros.hardware.driver import never
+from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import RobotSpec
 from dara_ros.hardware.state import MotorCommand, RobotState
 from dara_ros.network import LOCALHOST, middleware_environment
@@ -90,6 +92,55 @@ def test_the_loop_leaves_out_what_a_stall_cost(ros: None) -> None:
     assert figures["ticks"] + figures["overruns"] <= periods + 1  # a burst would have made more
 
 
+class SilentRobot(IdealRobot):
+    """Its host takes two and a half periods for each; it says nothing new any more when it is told so."""
+
+    def __init__(self, spec: RobotSpec) -> None:
+        super().__init__(spec)
+        self.silent = False
+        self._said: RobotState | None = None
+
+    def read(self) -> RobotState:
+        time.sleep(2.5 * PERIOD)
+        if self._said is None or not self.silent:
+            self._said = super().read()
+        return self._said
+
+
+def test_a_slow_host_hears_silence_no_later_than_a_fast_one(ros: None) -> None:
+    stop = threading.Event()
+    node = RobotNode(lambda name, spec, world, seed: SilentRobot(spec))
+    loop = threading.Thread(target=node.run, args=(stop,))
+    loop.start()
+    while node._figures["ticks"] < 3:
+        time.sleep(0.001)
+    with node._changed:
+        node._robot.supervisor.mode = Mode.READY  # who is energised is damped for silence
+        node._driver.silent = True
+        before = node._figures["ticks"]
+    while node._robot.supervisor.mode is not Mode.DAMPED and node._figures["ticks"] < before + 10:
+        time.sleep(0.001)
+    ticks = node._figures["ticks"] - before
+    stop.set()
+    loop.join()
+    node.close()
+    node.destroy_node()
+    # Three periods each: 100 ms are over after two, and a turn was under way.
+    assert ticks <= 3
+
+
+def test_a_walk_that_is_longer_than_it_may_be_by_now_ends(ros: None) -> None:
+    node = RobotNode(lambda name, spec, world, seed: IdealRobot(spec))
+    supervisor = node._robot.supervisor
+    supervisor.mode, supervisor._heard = Mode.WALKING, 10**9
+    node._steps = 50
+    node.set_parameters([rclpy.Parameter("walk_steps", value=40)])
+    with node._changed:
+        node._tick(node._publish_state())
+    node.destroy_node()
+    assert supervisor.mode is Mode.READY
+
+
 class ConnectingRobot(IdealRobot):
     """Connects when it may, and stops the loop after some periods."""
 
@@ -100,8 +151,9 @@ class ConnectingRobot(IdealRobot):
         self._stop = stop
         self._writes = 0
 
-    def open(self) -> None:
+    def open(self, called_off: Callable[[], bool] = never) -> None:
         self.may_connect.wait()
+        self.was_called_off = called_off()
 
     def write(self, command: MotorCommand) -> None:
         super().write(command)
@@ -118,9 +170,10 @@ def test_an_emergency_stop_waits_for_no_driver_that_connects(ros: None) -> None:
     loop.start()
     stand = node._robot.supervisor.stand
     assert node._make(stand) == "the driver has not reached the robot yet"
-    assert node._make(node._estop) == ""  # it would block here
+    assert "will not move it" in node._make(node._estop)  # it would block here
     node._driver.may_connect.set()
     loop.join()
+    assert node._driver.was_called_off
     _, figures = node._describe()
     node.close()
     node.destroy_node()

@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np
 import pybullet
 from emulators.unitree_wire import Measured, MotorRequest, Refused, decode_command, encode_state
 
+from dara_ros.hardware.driver import never
 from dara_ros.hardware.spec import RobotSpec, load_robot
 from dara_ros.hardware.state import MotorCommand, RobotState, up_in_body
 from dara_ros.sim.simulator import PyBulletDriver
@@ -243,9 +245,9 @@ class Body(PyBulletDriver):
         super().__init__(spec, world)
         self._hung = hung
 
-    def open(self) -> None:
+    def open(self, called_off: Callable[[], bool] = never) -> None:
         """Build the world, and lay the robot down or hang it up."""
-        super().open()
+        super().open(called_off)
         if self._hung:
             place = (0.0, 0.0, HUNG)
             self._client.resetBasePositionAndOrientation(self._robot, place, (0.0, 0.0, 0.0, 1.0))

@@ -27,12 +27,13 @@ class Bench:
     def mode(self) -> Mode:
         return self.supervisor.mode
 
-    def step(self, command: JointCommand | None = None, **changes: object) -> Decision:
-        """Ask the supervisor once; time goes on by one period, and the joints follow their targets."""
-        decision = self.supervisor.step(replace(self.state, **changes), command)
+    def step(self, command: JointCommand | None = None, periods: int = 1, **changes: object) -> Decision:
+        """Ask the supervisor, `periods` after the last time; the joints follow their targets."""
+        state = replace(self.state, stamp=self.state.stamp + (periods - 1) * PERIOD)
+        decision = self.supervisor.step(replace(state, **changes), command, periods)
         energised = decision.mode in ENERGISED
         positions = decision.motors.positions if energised else self.state.joint_positions
-        stamp = self.state.stamp + PERIOD
+        stamp = self.state.stamp + periods * PERIOD
         sway = 1e-3 * np.array([np.sin(stamp), np.cos(stamp), 0.0])  # an IMU is never still
         self.state = replace(self.state, stamp=stamp, joint_positions=positions, angular_velocity=sway)
         return decision
@@ -445,6 +446,15 @@ def test_a_state_that_freezes_damps_after_100_ms(bench: Bench, mode: Mode) -> No
     assert bench.supervisor.reason == "no new state for 100 ms"
 
 
+def test_a_state_that_freezes_damps_after_100_ms_on_a_slow_host_too(bench: Bench) -> None:
+    """Which comes around every third period."""
+    bench.bring_to(Mode.WALKING)
+    frozen = bench.state.stamp - PERIOD
+    assert bench.step(bench.answer(), periods=3, stamp=frozen).mode is Mode.WALKING
+    assert bench.step(bench.answer(), periods=3, stamp=frozen).mode is Mode.DAMPED
+    assert bench.supervisor.reason == "no new state for 120 ms"
+
+
 @pytest.mark.parametrize("mode", ENERGISED)
 @pytest.mark.parametrize(
     ("shift", "reason"),
@@ -508,10 +518,14 @@ def swing(spec: RobotSpec, step: int) -> np.ndarray:
     return spec.stand_pose + 0.3 * np.sin(2 * np.pi * step / 11) * np.tile([0.0, 1.0, 1.0], 4)
 
 
-def follow(bench: Bench, steps: int, **frozen: object) -> int:
-    """Swing with these readings frozen; after how many steps the motors are damped, or `steps`."""
+def follow(bench: Bench, steps: int, periods: int = 1, **frozen: object) -> int:
+    """Swing with these readings frozen; after how many steps the motors are damped, or `steps`.
+
+    A host that is slow takes `periods` for each.
+    """
     for step in range(steps):
-        if bench.step(bench.answer(swing(bench.spec, step)), **frozen).mode is Mode.DAMPED:
+        answer = JointCommand(bench.state.stamp + (periods - 1) * PERIOD, swing(bench.spec, step))
+        if bench.step(answer, periods, **frozen).mode is Mode.DAMPED:
             return step
     return steps
 
@@ -534,6 +548,16 @@ def test_readings_that_freeze_under_fresh_stamps_damp_after_100_ms(
     bench.step(bench.answer(swing(bench.spec, 3)), **frozen)  # the last true reading
     assert follow(bench, 20, **frozen) == 4  # 20, 40, ... 100 ms later
     assert bench.supervisor.reason == f"no new reading of the {sensor} for 100 ms"
+
+
+@pytest.mark.parametrize("fields", [ENCODERS, INERTIAL])
+def test_readings_that_freeze_damp_in_time_on_a_slow_host(bench: Bench, fields: tuple[str, ...]) -> None:
+    bench.bring_to(Mode.WALKING)
+    follow(bench, 3, periods=3)
+    frozen = {field: getattr(bench.state, field) for field in fields}
+    bench.step(bench.answer(swing(bench.spec, 3)), **frozen)  # the last true reading
+    steps = 1 + follow(bench, 20, periods=3, **frozen)
+    assert 100 <= steps * 60 < 160  # ms
 
 
 def test_readings_that_freeze_while_commands_are_late_damp_no_later(bench: Bench) -> None:
@@ -579,6 +603,18 @@ def test_a_joint_that_sticks_damps(bench: Bench, joint: int) -> None:
     assert (
         bench.supervisor.reason == f"{bench.spec.joint_names[joint]} sticks: it ignored its target for 200 ms"
     )
+
+
+def test_a_joint_that_sticks_damps_in_time_on_a_slow_host(bench: Bench) -> None:
+    bench.bring_to(Mode.WALKING)
+    stand = bench.spec.stand_pose
+    for step in range(10):
+        answer = JointCommand(bench.state.stamp + 2 * PERIOD, stand + 0.05 * min(step, 6))
+        still = stand + 1e-4 * (-1) ** step
+        if bench.step(answer, periods=3, joint_positions=still).mode is Mode.DAMPED:
+            break
+    # Its target is 0.1 rad away from step 3 on, and it is told in periods of 60 ms.
+    assert step == 3 + 3 and "sticks: it ignored its target for 2" in bench.supervisor.reason
 
 
 def test_a_target_that_came_back_has_been_elsewhere(bench: Bench) -> None:

@@ -132,6 +132,33 @@ def test_a_robot_that_does_not_leave_sport_mode_is_left_alone(
     driver.close()
 
 
+def test_called_off_before_it_has_the_motors_it_asks_for_no_motion(
+    emulator: UnitreeEmulator, go2: RobotSpec
+) -> None:
+    before = emulator.set(sport="normal")
+    emulator.wait_until(lambda s: s.by == "sport" and stands(s, go2))
+    begun = time.monotonic()
+    driver = UnitreeGo2Driver(go2)
+    # The robot is heard, and then listened to for 0.2 s.
+    with pytest.raises(UserError, match="stopped before it had the motors: .* use its remote"):
+        driver.open(lambda: time.monotonic() > begun + 0.1)
+    time.sleep(2.0)  # it would lie by now
+    after = emulator.status()
+    assert after.by == "sport" and stands(after, go2) and after.commands == before.commands
+
+
+def test_called_off_while_the_robot_lies_down_it_does_not_let_go_of_its_motors(
+    emulator: UnitreeEmulator, go2: RobotSpec
+) -> None:
+    emulator.set(sport="normal")
+    emulator.wait_until(lambda s: s.by == "sport" and stands(s, go2))
+    driver = UnitreeGo2Driver(go2)
+    with pytest.raises(UserError, match="stopped before it had the motors"):
+        driver.open(lambda: not stands(emulator.status(), go2))
+    time.sleep(3.0)  # it would be released by now
+    assert emulator.status().by == "sport"
+
+
 def test_refuses_while_somebody_else_publishes_commands(
     emulator: UnitreeEmulator, go2: RobotSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
