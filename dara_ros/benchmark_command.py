@@ -204,8 +204,8 @@ def mujoco(
     condition: Annotated[
         list[str] | None,
         typer.Option(
-            help="10T, 1T, union, dara, constant, oracle, tune; of mabe prior_from_target, prior_from_source. "
-            "[all]"
+            help="10T, 1T, union, dara, constant, oracle, tune; of mabe prior_from_target, "
+            "prior_from_source. [all]"
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Training seeds.")] = 3,

@@ -11,6 +11,7 @@ from itertools import product
 from ..errors import UserError
 from ..mujoco_data import BEHAVIOURS_OF, QUALITIES, Recipe
 from ..policies.dara import DEFAULT_ETA, check_eta
+from .learners import Stage, stage
 
 TASKS = ("hopper", "walker2d")
 DATA_SETS = QUALITIES
@@ -124,7 +125,7 @@ class Study:
         Raises:
             UserError: a task has no behaviours for a data set.
         """
-        digest = functools.cache(_digest)  # the same for many trials
+        digest = functools.cache(_digest_of_data)  # the same for many trials
         for seed, algorithm, task, data_set, condition in product(
             range(self.seeds), self.algorithms, self.tasks, self.data_sets, self.conditions
         ):
@@ -141,7 +142,7 @@ class Study:
                     # Uniform actions are nobody's.
                     behaviours=self.behaviours if uses_source and data_set != "random" else "own",
                 )  # fmt: skip
-                yield replace(trial, data=digest(*recipes(trial)))
+                yield replace(trial, data=digest(*recipes(trial)), learner=_digest(repr(learner_of(trial))))
 
 
 # -- results ------------------------------------------------------------------------------------------------
@@ -157,6 +158,7 @@ class Row:
         collection_seed: of the data sets.
         behaviours: that walk in the source: its own, or the target's.
         data: digest of what the data sets depend on: behaviours, dynamics, size, seed.
+        learner: digest of the algorithm's hyper-parameters.
         score: D4RL's, 0 for uniform actions and 100 for its expert, in the target's dynamics.
         return_: mean over the episodes.
     """
@@ -174,6 +176,7 @@ class Row:
     collection_seed: int
     behaviours: str
     data: str = ""
+    learner: str = ""
     version: str = ""
     score: float = 0.0
     return_: float = 0.0
@@ -199,7 +202,19 @@ def recipes(trial: Row) -> tuple[Recipe, Recipe]:
     return Recipe(trial.task, "shifted", *alike, trial.behaviours), Recipe(trial.task, "plain", *alike)
 
 
-def _digest(*files: Recipe) -> str:
+def learner_of(trial: Row) -> Stage:
+    """How a trial learns; the halves of one that tunes are alike."""
+    condition = CONDITIONS[trial.condition]
+    # Tuning takes its steps in two halves, each with its own warm-up.
+    updates = trial.steps // 2 if condition.rows == "tune" else trial.steps
+    modes = {"prior_from": condition.prior_from, "model_from": condition.model_from}
+    return stage(trial.algorithm, trial.networks, updates, **(modes if trial.algorithm == "mabe" else {}))
+
+
+def _digest_of_data(source: Recipe, target: Recipe) -> str:
     """Of all that both domains' files depend on."""
-    source, target = (file.provenance() for file in files)
-    return hashlib.sha256((target + source).encode()).hexdigest()[:8]
+    return _digest(target.provenance() + source.provenance())
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

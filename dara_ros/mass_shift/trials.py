@@ -28,9 +28,8 @@ from ..policies.whole_files import replaced_when_whole
 from ..sim.mujoco_tasks import load_task
 from ..studies.estimators import shared_estimator
 from ..studies.schedule import Job
-from .learners import stage
 from .outcomes import apart
-from .study import CONDITIONS, Row, recipes
+from .study import CONDITIONS, Row, learner_of, recipes
 
 EVALUATION_SEED = 80_000  # of the first episode; no data set and no choice of behaviours has seen it
 CHECKPOINTS = 20  # in a training
@@ -158,11 +157,7 @@ def config(trial: Row, folder: Path, device: str = "cpu") -> TrainConfig:
     seen = target if condition.target == "10T" else tenth(target)
     if condition.penalty == "truth":
         source = _told_by_the_truth(trial, folder, source, seen)
-    tuning = condition.rows == "tune"
-    modes = {"prior_from": condition.prior_from, "model_from": condition.model_from}
-    # Tuning takes its steps in two halves, each with its own warm-up.
-    updates = trial.steps // 2 if tuning else trial.steps
-    one = stage(trial.algorithm, trial.networks, updates, **(modes if trial.algorithm == "mabe" else {}))
+    one = learner_of(trial)
     return TrainConfig(
         source=str(source),
         target=str(seen),
@@ -173,7 +168,7 @@ def config(trial: Row, folder: Path, device: str = "cpu") -> TrainConfig:
         penalty=condition.penalty if condition.penalty in PENALTIES else "rows",
         classifiers=CLASSIFIERS,
         steps=one.steps,
-        tune=one.steps if tuning else 0,
+        tune=one.steps if condition.rows == "tune" else 0,
         seed=trial.seed,
         device=device,
         log_interval=max(1, trial.steps // POINTS),

@@ -7,7 +7,8 @@ objective (BRAC-p; the critics' target has none):
     max_pi E_s E_{a ~ pi} [min_j Q_j(s, a)] - alpha E_s [KL(pi(.|s), b(.|s))]
 
 Of the divergences and estimates that the paper compares, this is the KL divergence from the policy's samples
-("primal"), with a fixed alpha. Until the critics know something, the policy follows the penalty alone.
+("primal"), with a fixed alpha. The policy begins as b and, until the critics know something, follows the
+penalty alone; the authors' begins at random, and comes to b in that time.
 """
 
 from __future__ import annotations
@@ -181,6 +182,8 @@ class BRACP(Learner):
         if self.cloning:
             figures = self.clone(batch, self.normal(rows, self.action_size))
         else:
+            if self.steps == self.config.clone_steps:  # not again where a later phase goes on with the policy
+                self.actor.flat.copy_(self.prior.flat)
             figures = self.improve(batch, self.draw_noise(rows))
         self.steps += 1
         return figures

@@ -11,7 +11,8 @@ The paper's abstract says this much, and that doubt of the model need not be pen
 because no code and no hyper-parameters of it were found:
 
 - w = min(exp(A / beta), max_weight), A = r + gamma (1 - terminal) V(s') - V(s), standardised over a batch,
-  as advantage-weighted regression has it; V learns by TD on the same rows.
+  as advantage-weighted regression has it; V learns by TD on the same rows,
+  from the mean reward for ever on.
 - The model is MOPO's (dynamics.py), without its penalty by default; prior and V learn beside it in the
   warm-up and then stand still. The policy begins as the prior.
 - alpha is fixed. KL is that of the Gaussians before tanh, which is the same number and exact.
@@ -161,6 +162,7 @@ class MABE(ModelBased):
         config, states, draw = self.config, self.state_size, self.generators
         self.prior = Mlp((states, *config.actor_hidden, 2 * action_size), draw)
         self.value = Mlp((states, *config.value_hidden, 1), draw)
+        self.start_at_the_mean(self.value, config.discount)
         self.value_target = self.value.target_copy()
         self.networks |= {"prior": self.prior, "value": self.value, "value_target": self.value_target}
         self.prior_optimiser = self.adam([self.prior])

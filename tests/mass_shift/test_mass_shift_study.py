@@ -12,7 +12,7 @@ pytest.importorskip("mujoco", reason="needs MuJoCo: pip install 'dara_ros[mujoco
 
 from dara_ros import mujoco_data
 from dara_ros.errors import UserError
-from dara_ros.mass_shift.learners import SMALL, WARM_UPS, stage
+from dara_ros.mass_shift.learners import CHOSEN, SMALL, WARM_UPS, stage
 from dara_ros.mass_shift.page import as_text, tables, write_report
 from dara_ros.mass_shift.published import published
 from dara_ros.mass_shift.scores import AGAINST, arrow, count, scores, seed_deviation
@@ -100,7 +100,7 @@ def test_results_are_written_in_order_and_read_back(tmp_path: Path) -> None:
     assert one.read_bytes() == other.read_bytes()
     assert one.read_text().startswith(
         "task,data_set,algorithm,condition,seed,eta,steps,size,networks,episodes,collection_seed,behaviours,"
-        "data,version,score,return\n"
+        "data,learner,version,score,return\n"
     )
     assert set(read_table(one, Row)) == set(rows)
 
@@ -112,6 +112,9 @@ def test_what_is_done_is_not_done_again_and_what_differs_is(monkeypatch: pytest.
     for other in ({"steps": 21}, {"size": 0.002}, {"networks": "paper"}, {"collection_seed": 1}):
         assert len(missing(replace(STUDY, **other), rows)) == len(rows)
     assert {trial.condition for trial in missing(replace(STUDY, eta=0.2), rows)} == set(PENALISED)
+    with monkeypatch.context() as chosen:
+        chosen.setitem(CHOSEN, "bcq", {"kl_weight": 0.1})
+        assert {trial.algorithm for trial in missing(STUDY, rows)} == {"bcq"}
     monkeypatch.setattr(mujoco_data, "EXPLORATION_NOISE", (0.5,))
     assert len(missing(STUDY, rows)) == len(rows), "other behaviours make other data"
 

@@ -102,6 +102,8 @@ def test_learning_curve_equals_the_textbook() -> None:
         noise = ours.normal(20, 3) if ours.cloning else ours.draw_noise(20)
         ours.generators[0].set_state(state)  # so that the update draws the same
         mine = ours.update(batch)
+        if step == 15:
+            plain.actor.net.load_state_dict(plain.prior.net.state_dict())
         theirs = plain.clone(batch, noise) if step < 15 else plain.improve(batch, noise)
         assert ("q_policy" in mine) == (step >= 20)
         for name, value in theirs.items():
@@ -125,12 +127,28 @@ def test_the_prior_finds_the_spread_of_the_data() -> None:
     torch.testing.assert_close(agent.policy()(torch.zeros(1, 1)), torch.tanh(b.mean[2:3]), rtol=0, atol=1e-6)
 
 
+def test_the_policy_begins_as_the_prior_and_goes_on_in_a_later_phase() -> None:
+    agent = BRACP(2, [run_of(replace(SMALL, policy_learning_rate=1e-12), 5)])
+    begun = agent.actor.flat
+    for phase in range(2):
+        if phase:
+            agent.begin_phase()
+        for step in range(SMALL.clone_steps + 1):
+            agent.update(agent.batch(random_rows(step, 5, 2)))
+        begun = begun if phase else agent.actor.flat.clone()
+        assert torch.allclose(agent.actor.flat, begun, rtol=0, atol=1e-6)
+        assert torch.allclose(agent.actor.flat, agent.prior.flat, rtol=0, atol=1e-6) == (phase == 0)
+
+
 def test_the_penalty_draws_the_policy_to_the_prior() -> None:
     far = BRACP(2, [run_of(replace(SMALL, critic_steps=200, policy_learning_rate=3e-3), 5)])
     kl = []
     for step in range(150):
+        if step == SMALL.clone_steps + 1:
+            with torch.no_grad():
+                far.actor.flat += 0.3 * torch.randn(far.actor.flat.shape, generator=far.generators[0])
         figures = far.update(far.batch(random_rows(step, 5, 2)))
-        kl += [float(figures["kl"])] if "kl" in figures else []
+        kl += [float(figures["kl"])] if step > SMALL.clone_steps else []
     assert abs(sum(kl[-10:])) < 0.1 * sum(kl[:10])
 
 
