@@ -86,7 +86,7 @@ class ControllerNode(LifecycleNode):
         stop.wait()
 
     def close(self) -> None:
-        """Send no more commands: the robot's supervisor notices."""
+        """Send no more commands: a robot that walks stands then."""
         self._let_go()
         self._lease.close()
         self.get_logger().info(f"stopped: {summary(self._describe()[1])}")

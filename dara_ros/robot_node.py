@@ -296,6 +296,7 @@ class RobotNode(Node):
             return
         if parsing.is_release(message):
             self._lease.release(token)
+            self._make(self._stop_walking)  # who leaves in order leaves a robot that stands
         if not message.name:
             return
         try:

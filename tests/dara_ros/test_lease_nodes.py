@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -112,6 +113,16 @@ def test_a_transition_that_is_not_allowed_is_refused_and_ends_no_walk(standing: 
     assert standing.client.mode is Mode.WALKING
     standing.client.enable(False)
     standing.client.deactivate()
+
+
+def test_a_controller_that_leaves_in_a_walk_leaves_a_robot_that_stands(standing: Nodes) -> None:
+    standing.client.set_parameters(ROBOT, {"answer_timeout": 0.02})  # else lock-step waits for its answers
+    standing.client.activate()
+    standing.client.enable(True)
+    standing.client.deactivate()
+    standing.client.wait_for_mode(Mode.READY, timeout=5.0)
+    time.sleep(0.5)  # silence would have damped it by now
+    assert standing.client.mode is Mode.READY
 
 
 def test_the_lease_ends_with_its_holder(standing: Nodes, publisher: Publisher) -> None:
