@@ -16,6 +16,7 @@ from .hardware.task import ACTION_SIZE, FIELDS, WalkingTask
 if TYPE_CHECKING:
     from .policies.runtime import Policy
 
+LARGEST_NOISE = 1.0  # standard deviation on actions, which lie in [-1, 1]
 BEHAVIOURS = Path(__file__).resolve().parent / "sim" / "behaviours"
 
 ActionSource = Callable[[np.ndarray], np.ndarray]

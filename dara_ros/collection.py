@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from .hardware.spec import RobotSpec, load_robot
 from .hardware.task import WalkingTask
 from .interrupts import stop_on_interrupt
 from .policies.dataset import DataSetInfo, DataSetWriter
+from .policies.whole_files import replaced_when_whole
 from .rollouts import Setup, check, rollouts
 
 # Enough spread that the classifiers and the critic see what an action does, little enough that it walks.
@@ -48,7 +50,8 @@ def collect(
     """Write `transitions` rows to `out`; the last episode is cut to fit.
 
     The file depends on the arguments and not on the number of processes. Interrupted (Ctrl-C), it holds
-    every episode up to then; there is no file where there is none.
+    every episode up to then; there is no file where there is none. A file that is to be overwritten stays
+    as it is until all rows have come.
 
     Args:
         domain: "source" or "target".
@@ -57,36 +60,47 @@ def collect(
 
     Raises:
         UserError: bad arguments, `out` exists, or it cannot be written.
-        KeyboardInterrupt: after Ctrl-C, when the file is closed.
+        KeyboardInterrupt: after Ctrl-C, when the file is closed; tells what is kept.
     """
     if transitions < 1:
         raise UserError(f"cannot collect {transitions} transitions; give at least 1")
     check(setup)
+    replaces = overwrite and out.exists()
+    if replaces and not out.is_file():
+        raise UserError(f"{out}: is no file that could be replaced: choose another name")
     info = data_set_info(load_robot(setup.robot), setup.world, domain, _made_by(setup, transitions, seed))
     episodes = rollouts(setup, episode_seeds(seed), workers or os.cpu_count() or 1)
     falls, distances, returns, rows = 0, [], [], 0
-    with DataSetWriter(out, info, overwrite=overwrite) as writer, stop_on_interrupt() as interrupted:
-        try:
-            for episode in episodes:
-                kept = min(len(episode), transitions - rows)
-                writer.extend(**episode.columns(kept))
-                rows += kept
-                falls += bool(episode.reason) and kept == len(episode)
-                distances.append(float(episode.infos["forward"][kept - 1]))
-                returns.append(float(episode.rewards[:kept].sum()))
-                progress(rows, transitions)
-                if rows == transitions or interrupted():
-                    break
-        finally:
-            episodes.close()
-            if writer.rows == 0:  # interrupted before the first episode: there is nothing to keep
-                writer.close()
-                out.unlink()
-    if interrupted():
-        raise KeyboardInterrupt
+    with replaced_when_whole(out) if replaces else nullcontext(out) as to:
+        with stop_on_interrupt() as interrupted, DataSetWriter(to, info, overwrite=replaces) as writer:
+            try:
+                for episode in episodes:
+                    kept = min(len(episode), transitions - rows)
+                    writer.extend(**episode.columns(kept))
+                    rows += kept
+                    falls += bool(episode.reason) and kept == len(episode)
+                    distances.append(float(episode.infos["forward"][kept - 1]))
+                    returns.append(float(episode.rewards[:kept].sum()))
+                    progress(rows, transitions)
+                    if rows == transitions or interrupted():
+                        break
+            finally:
+                episodes.close()
+                if writer.rows == 0:  # stopped before the first episode: there is nothing to keep
+                    writer.close()
+                    to.unlink()
+        if interrupted():
+            raise KeyboardInterrupt(_kept(out, rows, replaces))
     return Collected(
         str(out), rows, len(distances), falls, float(np.mean(distances)), float(np.mean(returns))
     )
+
+
+def _kept(out: Path, rows: int, replaces: bool) -> str:
+    """What an interrupted collection leaves."""
+    if replaces:
+        return f"interrupted; {out} stays as it was"
+    return f"interrupted; {out} holds {rows} rows" if rows else f"interrupted; {out} is not made"
 
 
 def episode_seeds(seed: int) -> Iterator[int]:

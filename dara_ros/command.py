@@ -5,9 +5,12 @@ Exit status: 0, 1 for a failure, 2 for wrong usage or input (one line says what 
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
 import sys
 import traceback
+from contextlib import suppress
 from types import FrameType
 
 # They register themselves, in the order of the help.
@@ -23,6 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = spread(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     signal.signal(signal.SIGTERM, _as_interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, _as_interrupt)
     try:
         return int(app([a for a in arguments if a != "--debug"], "dara", standalone_mode=False) or 0)
     except KeyboardInterrupt:
@@ -31,6 +36,9 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout = None
         return FAILED
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # typer's own: a bare `dara`
+            print(error, file=sys.stderr)
+            return MISUSED
         if debug:
             traceback.print_exc()
         message, status = _explain(error)
@@ -54,14 +62,26 @@ def spread(arguments: list[str]) -> list[str]:
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a command as Ctrl-C does: no file torn, no process left behind.
+    """SIGTERM ends a command as Ctrl-C does, and so does SIGHUP: no file torn, no process left behind.
 
     Also where Ctrl-C is ignored, as a shell has it for what it runs in the background.
     """
+    if number == signal.SIGHUP:
+        if signal.signal(number, signal.SIG_IGN) == signal.SIG_IGN:
+            return  # shell and kernel both send it, and one press is meant
+        _let_go_of_terminal()
     on_interrupt = signal.getsignal(signal.SIGINT)
     if not callable(on_interrupt):
         raise KeyboardInterrupt
     on_interrupt(number, frame)
+
+
+def _let_go_of_terminal() -> None:
+    """Where it is gone, what would write to it or read from it must not fail before all is in order."""
+    for descriptor in range(3):
+        with suppress(OSError), open(os.devnull, "r+b", buffering=0) as nothing:
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+                os.dup2(nothing.fileno(), descriptor)
 
 
 def _explain(error: Exception) -> tuple[str, int]:

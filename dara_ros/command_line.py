@@ -1,6 +1,7 @@
 """What the commands share: the application, options of the same meaning, and how answers are printed."""
 
 import json
+import os
 import sys
 from dataclasses import asdict, is_dataclass
 from enum import Enum
@@ -28,7 +29,7 @@ class Domain(str, Enum):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 Robot = Annotated[str, typer.Option(help="Robot: a1, go1, go2, or a YAML file.")]
 World = Annotated[str, typer.Option(help="World: flat, obstructive, or a YAML file.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; all cores unless given.", min=1)]
@@ -38,6 +39,18 @@ PolicyFile = Annotated[str, typer.Argument(help="ONNX policy, or a behaviour: tr
 def refuse_existing(path: Path | None) -> None:
     if path is not None and path.exists():
         raise UserError(f"{path}: exists already: choose another name, or remove it")
+
+
+def make_folder_of(path: Path | None) -> None:
+    """So that a name that cannot be written costs no work."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: {path.parent} cannot be made ({error.strerror}): choose another") from error
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{path}: {path.parent} may not be written: choose another, or mend its permissions")
 
 
 def emit(answer: Any, as_json: bool, text: str) -> None:

@@ -23,6 +23,7 @@ from .command_line import (
     app,
     behaviours_app,
     emit,
+    make_folder_of,
     refuse_existing,
     say,
 )
@@ -43,7 +44,9 @@ def common(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for all that it makes.")] = Path("runs/demo"),
+    out: Annotated[
+        Path, typer.Option(help="Folder for all that it makes; an earlier demo there is moved aside.")
+    ] = Path("runs/demo"),
     fast: Annotated[bool, typer.Option("--fast", help="A thin version, within two minutes.")] = False,
     seed: Seed = 0,
     workers: Workers = None,
@@ -79,13 +82,15 @@ def collect(
     transitions: Annotated[int, typer.Option(help="Rows to write.")] = 100_000,
     noise: Annotated[
         list[float] | None,
-        typer.Option(help="Standard deviation of the noise on actions, one drawn per episode. [0.1 0.2 0.3]"),
+        typer.Option(help="Std of the noise on actions, 0 to 1; an episode draws one. [0.1 0.2 0.3]"),
     ] = None,
     domain: Annotated[Domain, typer.Option(help="What the file is for in training.")] = Domain.source,
     robot: Robot = "a1",
     seed: Seed = 0,
     workers: Workers = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file, when all rows have come.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Collect transitions in simulation over many processes; the file depends on the seed alone.
@@ -99,17 +104,21 @@ def collect(
     from .rollouts import Setup
 
     setup = Setup(world, robot, tuple(behaviour or ("medium",)), tuple(noise or EXPLORATION_NOISE))
-    with progress_bars() as report:
-        got = collect_rows(
-            setup,
-            transitions,
-            out,
-            domain.value,
-            seed,
-            workers,
-            overwrite,
-            partial(report, "collecting"),
-        )
+    try:
+        with progress_bars() as report:
+            got = collect_rows(
+                setup,
+                transitions,
+                out,
+                domain.value,
+                seed,
+                workers,
+                overwrite,
+                partial(report, "collecting"),
+            )
+    except KeyboardInterrupt as interrupt:
+        say(f"dara: {str(interrupt) or 'interrupted'}")
+        raise typer.Exit(INTERRUPTED) from interrupt
     text = (
         f"{got.file}: {got.rows} rows, {got.episodes} episodes, {got.falls} falls, "
         f"{got.mean_distance_m:.2f} m and return {got.mean_return:.1f} per episode"
@@ -152,7 +161,7 @@ def recover(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Save every whole row of damaged data set files into one new file.
+    """Save every whole row of damaged data set files into one new file; one with NaN or infinity is left out.
 
     \b
     Example:
@@ -197,7 +206,10 @@ def train(
         float | None,
         typer.Option(help="Fraction of target rows in a batch. [bcq 0.5, others as the files are]"),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Gradient steps. [100000]")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Gradient steps, after those of a warm-up: bcq's are 5000, of its model. [100000]"),
+    ] = None,
     tune: Annotated[
         int | None,
         typer.Option(
@@ -208,7 +220,7 @@ def train(
     threads: Annotated[int | None, typer.Option(help="Threads of torch. [1]")] = None,
     device: Annotated[str | None, typer.Option(help="Where the algorithm trains: cpu or cuda. [cpu]")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="All settings, as a run's config.yaml; flags win over it.")
+        Path | None, typer.Option(help="Settings, as in a run's config.yaml; flags win over it.")
     ] = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="The papers' settings, not those that did best here.")
@@ -225,6 +237,7 @@ def train(
       dara train --source source.h5 --target monday/ tuesday.h5 --out runs/week
       dara train --source source.h5 --target target.h5 --eta 0 --tune 100000 --steps 50000 --out runs/tuned
     """
+    from .policies.run_files import writing
     from .policies.train_config import configure
     from .policies.training import train as train_policy
     from .report import write_training_report
@@ -235,13 +248,12 @@ def train(
         "mix": mix, "steps": steps, "tune": tune, "seed": seed, "threads": threads, "device": device,
     }  # fmt: skip
     asked = {name: _plain_paths(value) for name, value in given.items() if value is not None}
-    if absent := [name for name in ("source", "target", "out") if name not in asked and config is None]:
-        raise UserError(f"--{absent[0]} is missing; see `dara train --help`")
     settings = configure(asked | {"resume": resume}, config, paper)
     with stop_on_interrupt() as interrupted, progress_bars() as report:
         result = train_policy(settings, lambda stage, done, n, _: report(stage, done, n), interrupted)
     if result.policy is not None:
-        write_training_report(result.out)
+        with writing(result.out / "report.html"):
+            write_training_report(result.out)
     answer = {"out": result.out, "policy": result.policy, "steps": result.steps, "stopped": result.stopped}
     emit(answer, as_json, result.message)
     if interrupted():
@@ -253,7 +265,7 @@ def evaluate(
     policy: PolicyFile,
     world: World = "obstructive",
     episodes: Annotated[int, typer.Option(help="Episodes of 300 steps.")] = 20,
-    seed: Annotated[int, typer.Option(help="Episode i lays the world with seed + i.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Episode i lays the world with seed + i.", min=0)] = 1000,
     robot: Robot = "a1",
     workers: Workers = None,
     out: Annotated[Path | None, typer.Option(help="Write the figures here too (JSON).")] = None,
@@ -268,13 +280,14 @@ def evaluate(
     from . import evaluation
 
     refuse_existing(out)
+    make_folder_of(out)
     with progress_bars() as report:
         result = evaluation.evaluate(
             policy, world, episodes, seed, robot, workers, partial(report, "evaluating")
         )
+    emit(result, as_json, evaluation.as_text(result))  # first: the disk may be full
     if out is not None:
         out.write_text(json.dumps(asdict(result), indent=1))
-    emit(result, as_json, evaluation.as_text(result))
 
 
 @behaviours_app.command("list")
@@ -286,8 +299,9 @@ def list_behaviours(robot: Robot = "a1", as_json: Json = False) -> None:
       dara behaviours list
     """
     from .action_sources import shipped_behaviours
+    from .hardware.spec import load_robot
 
-    names = ["trot", "random", *shipped_behaviours(robot)]
+    names = ["trot", "random", *shipped_behaviours(load_robot(robot).name)]
     emit(names, as_json, "\n".join(names))
 
 
@@ -322,6 +336,12 @@ def train_behaviours(
     config = SacConfig() if task is None else PpoConfig()
     if steps is not None:
         config = replace(config, steps=steps)
+    if config.steps < config.snapshot_interval:
+        raise UserError(
+            f"--steps {steps}: the first snapshot comes after {config.snapshot_interval}; give that or more"
+        )
+    if not out.is_dir() or any(out.iterdir()):
+        refuse_existing(out)
     with progress_bars() as report:
         snapshots = train_snapshots(course, seed, out, config, report)
     lines = [

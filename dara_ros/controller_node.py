@@ -25,6 +25,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from sensor_msgs.msg import JointState
 
 from . import messages, parsing, qos
+from .action_sources import LARGEST_NOISE
 from .diagnostics import Durations, StatePace, publish_diagnostics, summary
 from .errors import UserError
 from .hardware.spec import load_robot
@@ -45,7 +46,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 PARAMETERS = (
     Parameter("policy", "", "ONNX file, a shipped behaviour (medium, expert), trot, or random"),
     Parameter("robot", "a1", "robot by name, or its YAML file"),
-    Parameter("exploration_noise", 0.0, "standard deviation of Gaussian noise on the action", 0.0, 1.0),
+    Parameter("exploration_noise", 0.0, "standard deviation of the noise on the action", 0.0, LARGEST_NOISE),
     Parameter("seed", 0, "seed of noise and random actions", 0, 2**31 - 1),
     *REAL_TIME_PARAMETERS,
 )

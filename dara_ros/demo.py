@@ -21,6 +21,7 @@ from .action_sources import behaviour_path
 from .bench import machine
 from .collection import EXPLORATION_NOISE, collect
 from .dry_run import DryRun, DryRunResult, make_gif, open_dry_run
+from .errors import UserError
 from .interrupts import stop_on_interrupt
 from .policies.recommended import RECOMMENDED
 from .processes import Processes, free_domain_id
@@ -115,8 +116,9 @@ def run_demo(
 ) -> dict[str, Any]:
     """Log, train with and without DARA, and compare; everything goes into `out`.
 
-    An earlier demo in `out` is moved aside. Interrupted (Ctrl-C), it leaves no process, and files that hold
-    what had been done; while robots walk, it also returns how they walked so far.
+    An earlier demo in `out` is moved aside, and anything else there refused. Interrupted (Ctrl-C), it leaves
+    no process, and files that hold what had been done; while robots walk, it also returns how they walked so
+    far.
 
     Args:
         say: called with a line at the beginning of every stage.
@@ -125,13 +127,14 @@ def run_demo(
         What results.json holds, with `rows` as ResultRow, and whether it was `interrupted`.
 
     Raises:
-        UserError: something that it needs is not installed.
+        UserError: something that it needs is not installed, or `out` is no place for it.
     """
     start = time.monotonic()
     plan = Plan(out, FAST if fast else FULL, seed, workers)
     sizes, test = plan.sizes, ", ".join(plan.policies)
     if moved := _make_room(out):
         say(f"the earlier demo is now in {moved}")
+    _write_results(plan, [], 0.0, interrupted=True)  # by which the next one knows this one
 
     def stage(line: str) -> None:
         say(f"{time.monotonic() - start:5.0f} s  {line}")
@@ -141,17 +144,17 @@ def run_demo(
     stage(f"2/5 target: {sizes.target_episodes} walks in the {TARGET_WORLD} world through the ROS 2 nodes")
     logged = log_target(plan)
     if logged.interrupted:
-        return _results(plan, [row_of("behaviour", logged)], time.monotonic() - start, interrupted=True)
+        rows = [row_of("behaviour", logged)]
+        return _write_results(plan, rows, time.monotonic() - start, interrupted=True)
     stage(f"3/5 offline node: BCQ without augmentation and with it (eta {ETA}), {sizes.steps} steps each")
     train_both(plan)
     stage(f"4/5 {sizes.test_episodes} walks each through the controller node: {test}")
     rows, interrupted = compare(plan)
     if interrupted:
-        return _results(plan, rows, time.monotonic() - start, interrupted)
+        return _write_results(plan, rows, time.monotonic() - start, interrupted)
     stage("5/5 picture and report")
     make_gif(plan.walks("bcq+dara"), 0, plan.test_seeds[0], TARGET_WORLD, out / "dry_run.gif")
-    results = _results(plan, rows, time.monotonic() - start)
-    (out / "results.json").write_text(json.dumps(results, default=asdict, indent=1))
+    results = _write_results(plan, rows, time.monotonic() - start)
     write_demo_report(out, results, plan.runs, _commands(plan))
     return results
 
@@ -246,11 +249,37 @@ def _walking(plan: Plan) -> Iterator[tuple[Report, DryRun, Callable[[], bool]]]:
 
 
 def _make_room(out: Path) -> Path | None:
-    """Move what an earlier demo left out of the way; returns where it is now."""
-    if not out.exists() or not any(out.iterdir()):
+    """See that `out` is an empty folder; returns where what an earlier demo left there is now.
+
+    Raises:
+        UserError: something else is there, or it cannot be made.
+    """
+    moved = _move_aside(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be made ({error.strerror}): choose another folder") from error
+    return moved
+
+
+def _move_aside(out: Path) -> Path | None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
+    if not _is_demo(out):
+        raise UserError(f"{out}: exists already and is no earlier demo: choose another folder")
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise UserError(f"{out}: the earlier demo cannot be moved while you are in it: choose another folder")
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(out.stat().st_mtime))
     return out.rename(out.with_name(f"{out.name}-{stamp}"))
+
+
+def _is_demo(folder: Path) -> bool:
+    """Whether a demo left what is there."""
+    try:
+        results = json.loads((folder / "results.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(results, dict) and {"seed", "sizes", "eta", "rows"} <= results.keys()
 
 
 def _settings(sizes: Sizes) -> dict[str, Any]:
@@ -263,8 +292,11 @@ def _settings(sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def _results(plan: Plan, rows: list[ResultRow], seconds: float, interrupted: bool = False) -> dict[str, Any]:
-    return {
+def _write_results(
+    plan: Plan, rows: list[ResultRow], seconds: float, interrupted: bool = False
+) -> dict[str, Any]:
+    """Into results.json; returns what it holds."""
+    results = {
         "seed": plan.seed,
         "versions": _versions(),
         "machine": machine(),
@@ -274,6 +306,8 @@ def _results(plan: Plan, rows: list[ResultRow], seconds: float, interrupted: boo
         "sizes": asdict(plan.sizes),
         "rows": rows,
     }
+    (plan.out / "results.json").write_text(json.dumps(results, default=asdict, indent=1))
+    return results
 
 
 def _versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ walk gave is read from the file that the logger wrote.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -156,7 +157,7 @@ def open_dry_run(
         robot, world: names or YAML files.
         steps: control periods after which a walk is over.
         mode: "lock_step" (as fast as the machine allows, the same walk for the same seed) or "real_time".
-        logs: folder for the nodes' output; None: a temporary one.
+        logs: folder for the nodes' output; None: a temporary one, which stays where a node died.
 
     Raises:
         UserError: a node found its parameters wrong.
@@ -165,8 +166,8 @@ def open_dry_run(
     load_world(world)  # here, for its one line without the start of a node
     if steps < 1:
         raise UserError(f"cannot walk {steps} steps; give at least 1")
-    with tempfile.TemporaryDirectory(prefix="dara_") as scratch:
-        folder = Path(logs or scratch)
+    with _scratch() as scratch:
+        folder = logs or scratch
         domain = free_domain_id()
         with _misuse(), Processes(folder, domain) as processes:
             processes.start(
@@ -177,7 +178,7 @@ def open_dry_run(
             processes.start(LOGGER, {"robot": robot, "world": world})
             with RobotClient(domain, check=processes.check) as client:
                 client.wait_for_nodes((ROBOT, CONTROLLER, LOGGER), START_TIMEOUT)
-                yield DryRun(client, spec, world, steps, Path(scratch))
+                yield DryRun(client, spec, world, steps, scratch)
 
 
 def run_episodes(
@@ -196,6 +197,21 @@ def run_episodes(
     """Walks of one policy through the nodes; see `open_dry_run` and `DryRun.run`."""
     with open_dry_run(robot, world, steps, mode) as dry_run:
         return dry_run.run(policy, seeds, out, exploration_noise, domain, progress, should_stop)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder; it stays where a node died, for the error names its log."""
+    folder = Path(tempfile.mkdtemp(prefix="dara_"))
+    died = False
+    try:
+        yield folder
+    except Exception as error:
+        died = isinstance(error, NodeDied) or isinstance(error.__cause__, NodeDied)
+        raise
+    finally:
+        if not died:
+            shutil.rmtree(folder)
 
 
 @contextmanager

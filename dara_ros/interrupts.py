@@ -13,8 +13,9 @@ from types import FrameType
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
     """The yielded function says whether Ctrl-C was pressed; a second Ctrl-C interrupts as ever.
 
-    (HDF5 calls back into Python, and an exception that is raised there is lost.) Signals go to the main
-    thread: in any other the answer is always no.
+    So it is with SIGTERM, and with SIGHUP where the terminal is gone: see `command.main`. (HDF5 calls back
+    into Python, and an exception that is raised there is lost.) Signals go to the main thread: in any other
+    the answer is always no.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -34,12 +35,15 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def interrupts_ignored() -> Iterator[None]:
-    """Processes that start in here never see Ctrl-C: whoever started them decides when they end."""
+    """Processes that start in here never see Ctrl-C, nor that their terminal is gone: whoever started them
+    decides when they end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, unlike a handler
+    numbers = (signal.SIGINT, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]  # inherited, unlike a handler
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

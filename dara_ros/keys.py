@@ -6,7 +6,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -24,14 +24,17 @@ def pressed_keys() -> Iterator[Callable[[], str]]:
 
     def keys() -> str:
         ready, _, _ = select.select([descriptor], [], [], 0.0)
-        return os.read(descriptor, 100).decode(errors="replace") if ready else ""
+        with suppress(OSError):  # it is gone
+            return os.read(descriptor, 100).decode(errors="replace") if ready else ""
+        return ""
 
     before = termios.tcgetattr(descriptor)
     tty.setcbreak(descriptor)
     try:
         yield keys
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it is gone
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def _terminal() -> int | None:

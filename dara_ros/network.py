@@ -24,6 +24,7 @@ from .errors import UserError
 VARIABLE = "DARA_NETWORK"
 LOCALHOST, ANY = "localhost", "any"
 LOOPBACK_ADDRESS = "127.0.0.1"
+HIGHEST_DOMAIN = 232  # the ports of the next ones would be beyond 65535
 FAST_DDS = ("rmw_fastrtps_cpp", "rmw_fastrtps_dynamic_cpp")
 
 _RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
@@ -70,6 +71,17 @@ def middleware_environment(
     address = LOOPBACK_ADDRESS if network == LOCALHOST else network
     # SUBNET: with LOCALHOST, rmw_fastrtps would add transports of its own, open to all.
     return chosen | {_RANGE: "SUBNET", _PROFILE: _CONFINED, _ADDRESS: address}
+
+
+def require_domain(given: Mapping[str, str] = os.environ) -> None:
+    """See that ROS_DOMAIN_ID is one: with a larger number Fast DDS ends the process without a word.
+
+    Raises:
+        UserError: it is not.
+    """
+    domain = given.get("ROS_DOMAIN_ID", "")
+    if domain and not (domain.isdecimal() and int(domain) <= HIGHEST_DOMAIN):
+        raise UserError(f"ROS_DOMAIN_ID {domain}: no ROS domain; give a number from 0 to {HIGHEST_DOMAIN}")
 
 
 def _require_address(network: str) -> None:

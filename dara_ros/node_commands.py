@@ -1,6 +1,8 @@
 """The commands around nodes and machines: dry runs, recordings, examination, benchmarks."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from .command_line import (
     World,
     app,
     emit,
+    make_folder_of,
     refuse_existing,
     say,
 )
@@ -48,7 +51,7 @@ def dry_run(
     policy: PolicyFile,
     world: World = "obstructive",
     episodes: Annotated[int, typer.Option(help="Episodes of 300 steps.", min=1)] = 3,
-    seed: Annotated[int, typer.Option(help="Episode i lays the world with seed + i.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Episode i lays the world with seed + i.", min=0)] = 1000,
     mode: Annotated[Mode, typer.Option(help="As fast as the machine allows, or as on the robot.")] = (
         Mode.lock_step
     ),
@@ -67,7 +70,11 @@ def dry_run(
 
     if picture is not None and out is None:
         raise UserError("--picture needs the logged walk; give --out FILE.h5 too")
+    if picture is not None and picture.suffix.lower() != ".gif":
+        raise UserError(f"--picture {picture}: it is an animated GIF; give a name that ends in .gif")
     refuse_existing(out)
+    refuse_existing(picture)
+    make_folder_of(picture)
     walked = _walk(policy, robot, world, range(seed, seed + episodes), out, mode=mode.value)
     if picture is not None and out is not None and walked.steps:
         from .pictures import make_gif
@@ -111,10 +118,15 @@ def record(
     from .results import node_lines
 
     refuse_existing(out)
+    if seconds is not None and not 0.0 < seconds < math.inf:
+        raise UserError(f"--seconds {seconds:g}: no time to record; give more than 0, or leave it to Ctrl-C")
     if driver is Driver.pybullet:
         seeds = range(seed, seed + episodes)
         walked = _walk(policy, robot, world, seeds, out, noise=noise, domain=domain.value)
-        text = f"{out}: {sum(walked.steps)} rows, {len(walked.steps)} walks, {sum(walked.falls)} falls"
+        walked = replace(walked, file=out if out.exists() else None)  # the logger makes it with the first row
+        rows = walked.nodes["logger_node"]["rows"]  # those of a walk that was cut short are in the file too
+        text = f"{walked.file or 'no file'}: {rows} rows, {len(walked.steps)} whole walks, "
+        text += f"{sum(walked.falls)} falls"
         emit(walked, as_json, "\n".join([text, *node_lines(walked.nodes)]))
         if walked.interrupted:
             raise typer.Exit(INTERRUPTED)
@@ -134,6 +146,8 @@ def record(
         raise typer.Exit(1)
     if interrupted():
         raise typer.Exit(INTERRUPTED)
+    if not recorded.files:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -171,7 +185,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(context_settings={"allow_extra_args": True, "allow_interspersed_args": False})
 def bench(
     context: typer.Context,
     name: Annotated[
@@ -183,6 +197,7 @@ def bench(
     \b
     Example:
       dara bench env --seconds 5
+      dara bench env --help
     """
     from .bench import benchmarks, run
 
@@ -215,7 +230,7 @@ def _walk(
     """Walk through the nodes, with PyBullet in place of the robot."""
     from .rollouts import Setup, check
 
-    check(Setup(world, robot, (policy,)))
+    check(Setup(world, robot, (policy,), (noise,)))
     from .dry_run import run_episodes
 
     with stop_on_interrupt() as interrupted, progress_bars() as report:

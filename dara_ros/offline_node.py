@@ -47,7 +47,7 @@ PARAMETERS = (
     Parameter("seed", 0, "seed of everything random", 0, 2**31 - 1),
     Parameter("threads", 1, "torch threads", 1, 1024),
     Parameter("resume", False, "go on from the checkpoint in `out`"),
-    Parameter("paper", False, "the papers' settings, not those that did best here; without `settings`"),
+    Parameter("paper", False, "where nothing is said, the papers' settings, not those that did best here"),
     Parameter("settings", "", "YAML file with further settings, like a config.yaml; parameters win over it"),
 )
 

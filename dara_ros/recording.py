@@ -11,6 +11,9 @@ from pathlib import Path
 
 from .errors import UserError
 from .hardware.spec import load_robot
+from .messages import MESSAGE_TYPES
+from .network import require_domain
+from .parsing import JOINT_COMMANDS
 from .processes import NodeDied, Processes
 from .session import LOGGER, Refused, RobotClient, SessionTimeout
 
@@ -65,9 +68,10 @@ def record(
         said: called with each answer.
 
     Raises:
-        UserError: the logger refuses its parameters.
+        UserError: the logger refuses its parameters; or no row came, as nobody publishes what one needs.
     """
     load_robot(robot)
+    require_domain()
     parameters = {"out": str(out), "robot": robot, "world": world, "domain": domain, "made_by": "dara record"}
     end = None if seconds is None else time.monotonic() + seconds
     with (
@@ -84,13 +88,26 @@ def record(
                     for service in asked():
                         said(_answer(client, service))
                     time.sleep(LOOK_INTERVAL)
+                silent = _silent(client)
                 _answer(client, "stop")  # its figures tell what is wrong with the files
                 nodes = client.all_diagnostics([LOGGER])
         except (Refused, NodeDied) as error:
             raise UserError(str(error)) from error
         except SessionTimeout as error:
             raise RuntimeError(f"{error}; rows up to then are in {out}") from error
-    return _recorded(nodes)
+    recorded = _recorded(nodes)
+    if silent and not recorded.files and not recorded.problem:
+        raise UserError(
+            f"{out}: not one row, nobody publishes {', '.join(silent)}; are robot node and controller "
+            "running, with the same ROS_DOMAIN_ID, DARA_NETWORK and namespace?"
+        )
+    return recorded
+
+
+def _silent(client: RobotClient) -> list[str]:
+    """Which of the topics that a row needs nobody publishes."""
+    needed = (*MESSAGE_TYPES, JOINT_COMMANDS)
+    return [topic for topic in needed if client.node.count_publishers(topic) == 0]
 
 
 def _answer(client: RobotClient, service: str) -> str:
@@ -122,4 +139,6 @@ def as_text(recorded: Recorded) -> str:
         f"{', '.join(r.files) or 'no file'}: {r.rows} rows, {r.episodes} episodes, {r.lost} lost on the way"
     )
     text += f", {r.dropped} dropped, {r.refused} refused"
+    if not (r.files or r.refused or r.problem):
+        text += "; no walk began meanwhile, and one that goes on already counts for nothing: enable it anew"
     return f"{text}; {r.problem}" if r.problem else text

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .action_sources import action_source
+from .action_sources import LARGEST_NOISE, action_source
 from .errors import UserError
 from .hardware.spec import load_robot
 from .hardware.task import ACTION_SIZE, WalkingTask
@@ -147,6 +147,8 @@ def _in_order(pipes: list[Connection], tasks: Iterator[tuple[int, int]]) -> Iter
             answer = pipe.recv()
         except EOFError as error:
             raise RuntimeError("a simulation process ended unasked; is the machine out of memory?") from error
+        if isinstance(answer, UserError):
+            raise answer
         if isinstance(answer, str):
             raise RuntimeError(answer)
         yield answer
@@ -159,13 +161,18 @@ def check(setup: Setup) -> None:
     """See that the setup can be walked, before any process starts or file is made.
 
     Raises:
-        UserError: a world, robot or behaviour that does not exist or fit; no PyBullet.
+        UserError: a world, robot or behaviour that does not exist or fit; noise out of range; no PyBullet.
     """
+    for noise in setup.noise:
+        if not 0.0 <= noise <= LARGEST_NOISE:
+            raise UserError(f"noise {noise:g} on actions: give one from 0 to {LARGEST_NOISE:g}")
+    environment_class()
+    from .sim.simulator import PyBulletDriver  # after the class: PyBullet's greeting is swallowed there
     from .sim.world import load_world
 
-    environment_class()
-    load_world(setup.world)
-    task = WalkingTask(load_robot(setup.robot))
+    spec = load_robot(setup.robot)
+    PyBulletDriver(spec, load_world(setup.world))
+    task = WalkingTask(spec)
     for behaviour in setup.behaviours:
         action_source(behaviour, task, np.random.default_rng(0))
 
@@ -198,6 +205,8 @@ def _work(pipe: Connection, setup: Setup) -> None:
             pipe.send(walk(env, behaviour, setup, seed))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent has gone on
+    except UserError as error:
+        pipe.send(error)
     except Exception:
         pipe.send(traceback.format_exc().strip().splitlines()[-1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -12,12 +13,13 @@ from typing import Any, Protocol
 import rclpy
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import LoggingSeverity, get_logger_effective_level, set_logger_level
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from . import output, real_time
 from .errors import UserError
-from .network import middleware_environment
+from .network import middleware_environment, require_domain
 from .parameters import Parameter
 
 # Python lets a thread that computes keep the others waiting for 5 ms by default: a quarter of a period.
@@ -25,6 +27,8 @@ THREAD_SWITCH = 0.0001  # s
 
 # Files in ~/.ros/log would be written by whoever logs, however long the disk takes; see `output`.
 NO_LOG_FILES = ("--ros-args", "--disable-external-lib-logs", "--")
+
+RCL = "rcl"  # what the logger of ROS's own library is called
 
 MENDABLE = (UserError, InvalidParameterTypeException, InvalidParameterValueException)
 
@@ -54,7 +58,7 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
     Signals only set an event: ROS stays up until the node has closed, so it can still say what it does.
 
     Returns:
-        0 after a signal, 2 where the user can mend it (a wrong parameter, no robot at the other end), 1 where
+        0 after a signal, 2 where the user can mend it (wrong arguments, no robot at the other end), 1 where
         the node could not go on; for the last two one line on stderr says why.
     """
     with output.never_waited_for():
@@ -75,7 +79,8 @@ def _run(make: Callable[[], Any], args: Sequence[str]) -> list[Exception]:
     sys.setswitchinterval(THREAD_SWITCH)
     try:
         os.environ.update(middleware_environment(middleware=rclpy.get_rmw_implementation_identifier()))
-        rclpy.init(args=[*NO_LOG_FILES, *args], signal_handler_options=SignalHandlerOptions.NO)
+        require_domain()
+        _begin(args)
         node = make()
         _prepare(node)
     except MENDABLE as error:
@@ -101,6 +106,25 @@ def _run(make: Callable[[], Any], args: Sequence[str]) -> list[Exception]:
     node.destroy_node()
     rclpy.try_shutdown()
     return errors
+
+
+def _begin(args: Sequence[str]) -> None:
+    """Begin ROS with the arguments after --ros-args.
+
+    Raises:
+        UserError: they are wrong.
+    """
+    set_logger_level(RCL, LoggingSeverity.FATAL)  # the exception says it all
+    try:
+        rclpy.init(args=[*NO_LOG_FILES, *args], signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # of classes that rclpy keeps to itself
+        reason = re.sub(r"\.?, at /\S+:\d+", "", str(error))  # places in rcl's own code
+        raise UserError(
+            f"wrong arguments: {reason}; mend what follows --ros-args, or the file named there"
+        ) from error
+    finally:
+        if get_logger_effective_level(RCL) == LoggingSeverity.FATAL:  # else --log-level has set it
+            set_logger_level(RCL, LoggingSeverity.UNSET)
 
 
 def _prepare(node: Node) -> None:

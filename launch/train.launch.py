@@ -9,6 +9,8 @@ from launch import LaunchDescription
 
 from dara_ros.launching import argument, common_arguments, node
 
+ALGORITHMS = ("awr", "bc", "bcq", "bear", "brac-p", "cql", "mabe", "mopo")
+
 
 def generate_launch_description() -> LaunchDescription:
     """The offline node with its files and its dose of augmentation."""
@@ -18,7 +20,7 @@ def generate_launch_description() -> LaunchDescription:
             argument("source", None, "data set files and folders of the source domain, with : between them"),
             argument("target", None, "data set files and folders of the target domain, with : between them"),
             argument("out", None, "directory for the policy and all that tells how it came about"),
-            argument("algorithm", "bcq", "offline RL algorithm", "bcq"),
+            argument("algorithm", "bcq", "offline RL algorithm", *ALGORITHMS),
             argument("eta", "0.1", "weight of delta_r in the source's rewards; 0: no augmentation"),
             argument("seed", "0", "seed of everything random"),
             node("offline_node", source=str, target=str, out=str, algorithm=str, eta=float, seed=int),

@@ -70,6 +70,7 @@ class ClassifierConfig(Settings):
         if not 0.0 < self.holdout < 1.0:
             self.refuse("holdout", "give a fraction between 0 and 1")
         self.check_at_least(1, "max_steps", "holdout_rows", "evaluate_every", "patience")
+        self.check_not_negative("input_noise", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -294,6 +295,21 @@ def balanced_moments(source: Rows, target: Rows) -> tuple[np.ndarray, np.ndarray
     return mean, np.maximum(np.sqrt(np.maximum(variance, 0.0)), MINIMUM_STD)
 
 
+def two_episodes(data: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """`data.episodes()`, of which some can be held out.
+
+    Raises:
+        UserError: there are fewer than two.
+    """
+    starts, ends = data.episodes()
+    if len(starts) < 2:
+        raise UserError(
+            f"the {name} data set holds {len(starts)} episode(s) and delta r needs two: "
+            "log more episodes, or train with eta 0"
+        )
+    return starts, ends
+
+
 class _Domain(NamedTuple):
     data: Rows
     train: np.ndarray  # row indices
@@ -302,12 +318,7 @@ class _Domain(NamedTuple):
 
 def _split(data: Rows, name: str, config: ClassifierConfig, rng: np.random.Generator) -> _Domain:
     """Hold out whole episodes, about `config.holdout` of them and at least one."""
-    starts, ends = data.episodes()
-    if len(starts) < 2:
-        raise UserError(
-            f"the {name} data set holds {len(starts)} episode(s) and the classifiers need two: "
-            "log more episodes, or train with eta 0"
-        )
+    starts, ends = two_episodes(data, name)
     order = rng.permutation(len(starts))
     count = min(max(1, round(config.holdout * len(order))), len(order) - 1)
     held, kept = np.sort(order[:count]), np.sort(order[count:])

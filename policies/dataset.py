@@ -191,7 +191,7 @@ class DataSet:
                 path, row = self._place(start + int(np.argwhere(~np.isfinite(values))[0][0]))
                 raise UserError(
                     f"{path}: column {name} is NaN or infinite in row {row}: "
-                    "find what wrote it, and collect or record the file anew"
+                    f"save the others with `dara recover {path} --out NEW.h5`, or collect or record it anew"
                 )
 
     def _place(self, row: int) -> tuple[Path, int]:

@@ -56,14 +56,15 @@ class HDF5Column:
         self.rows = min(rows, len(dataset))
         self._dataset = dataset
         self._path = path
+        self._remedy = f"save the other rows with `dara recover {path} --out NEW.h5`"
 
     def gather(self, indices: np.ndarray) -> np.ndarray:
         unique, inverse = np.unique(indices, return_inverse=True)  # HDF5 wants rising indices
-        with damage_named(self._path):
+        with damage_named(self._path, self._remedy):
             return self._dataset[unique][inverse]
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        with damage_named(self._path):
+        with damage_named(self._path, self._remedy):
             return self._dataset[start:stop]
 
 

@@ -22,13 +22,12 @@ from .dataset_format import (
     first_difference,
     info_from_attributes,
 )
-from .dataset_layout import COMPACT
+from .dataset_layout import CHUNK_ROWS, COMPACT
 from .dataset_open import damage_named, open_file, plain_dataset
 from .dataset_writer import DataSetWriter
 from .whole_files import replaced_when_whole
 
 SUFFIXES = (".h5", ".hdf5")  # of the files that count in a folder
-COPY_ROWS = 65536  # at a time: about 50 MB at S=55
 
 
 class EmptyFile(UserError):  # noqa: N818 (says what it is)
@@ -226,7 +225,7 @@ class Recovery:
 
     Attributes:
         rows: in the new file.
-        lost: rows that the old files promised but no longer hold.
+        lost: rows that the old files promised but no longer hold, or that are not finite any more.
         refused: one line for each file of which nothing could be saved.
     """
 
@@ -239,6 +238,8 @@ def recover(
     paths: str | Path | Iterable[str | Path], destination: str | Path, compress: bool = False
 ) -> Recovery:
     """Copy every whole row of damaged or killed files into one new, cleanly closed file; the old ones stay.
+
+    A row that is not finite, or lies in a block that cannot be read, is left out, and its episode ends there.
 
     Args:
         compress: make the new file smaller, and slower to read at random.
@@ -257,7 +258,7 @@ def recover(
                 file = DataSetFile(path)
                 resources.callback(file.close)
                 if file.whole_rows == 0:
-                    raise UserError(f"{path}: not one whole row is left: collect or record it anew")
+                    raise UserError(_nothing_left(path))
                 files.append(file)
             except UserError as error:
                 refused.append(str(error))
@@ -266,23 +267,56 @@ def recover(
         for file in files[1:]:
             check_same_data_set(files[0], file)
         with replaced_when_whole(destination) as to:
-            rows = _copy_rows(files, to, compress)
-    return Recovery(rows, sum(file.rows for file in files) - rows, refused)
+            saved = _copy_rows(files, to, compress)
+            refused += [_nothing_left(file.path) for file, rows in zip(files, saved, strict=True) if not rows]
+            if not any(saved):
+                raise UserError(refused[0])
+    return Recovery(sum(saved), sum(file.rows for file in files) - sum(saved), refused)
 
 
-def _copy_rows(files: Sequence[DataSetFile], path: Path, compress: bool) -> int:
+def _nothing_left(path: Path) -> str:
+    return f"{path}: not one whole row is left: collect or record it anew"
+
+
+def _copy_rows(files: Sequence[DataSetFile], path: Path, compress: bool) -> list[int]:
+    """How many rows of each file could be saved."""
+    saved = []
     info = joined_info([file.info for file in files])
     names = [n for n in files[0].columns if all(f.layout.get(n) == files[0].layout[n] for f in files)]
     with DataSetWriter(path, info, np.inf, overwrite=True, filters=COMPACT if compress else None) as writer:
-        writer.lost_rows = sum(file.lost_rows or 0 for file in files)
         for file in files:
-            for start in range(0, file.whole_rows, COPY_ROWS):
-                stop = min(start + COPY_ROWS, file.whole_rows)
-                with damage_named(file.path):
-                    block = {name: file.columns[name].read(start, stop) for name in names}
-                infos = {n.removeprefix("infos/"): v for n, v in block.items() if n.startswith("infos/")}
-                core = {n: v for n, v in block.items() if not n.startswith("infos/")}
-                writer.extend(**core, infos=infos)
+            before = writer.rows
+            for start in range(0, file.whole_rows, CHUNK_ROWS):
+                _copy_block(file, names, start, min(start + CHUNK_ROWS, file.whole_rows), writer)
             if file is not files[-1]:
                 writer.end_episode()  # none goes on from one file into the next
-        return writer.rows
+            saved.append(writer.rows - before)
+            writer.lost_rows += (file.lost_rows or 0) + file.rows - saved[-1]
+    return saved
+
+
+def _copy_block(
+    file: DataSetFile, names: Sequence[str], start: int, stop: int, writer: DataSetWriter
+) -> None:
+    """Copy those of the rows that are whole; the episode ends where one is left out."""
+    try:
+        with damage_named(file.path):
+            block = {name: file.columns[name].read(start, stop) for name in names}
+    except UserError:
+        writer.end_episode()
+        return
+    whole = np.all([_whole(values) for values in block.values()], axis=0)
+    for piece in np.split(np.arange(len(whole)), np.flatnonzero(np.diff(whole)) + 1):
+        if not whole[piece[0]]:
+            writer.end_episode()
+            continue
+        rows = {name: values[piece] for name, values in block.items()}
+        infos = {n.removeprefix("infos/"): v for n, v in rows.items() if n.startswith("infos/")}
+        writer.extend(**{n: v for n, v in rows.items() if not n.startswith("infos/")}, infos=infos)
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """(B,) which of the rows of a column can be: numbers are finite, flags are 0 or 1."""
+    flags = values.dtype.kind == "b"
+    fine = np.ascontiguousarray(values).view(np.uint8) <= 1 if flags else np.isfinite(values)
+    return np.all(fine.reshape(len(values), -1), axis=1)

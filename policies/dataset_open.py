@@ -76,7 +76,7 @@ def _check_heaps(head: bytes) -> None:
 
 
 @contextlib.contextmanager
-def damage_named(path: Path) -> Iterator[None]:
+def damage_named(path: Path, remedy: str = "take a copy that is whole") -> Iterator[None]:
     """Turn what HDF5 says of a damaged file into one line that a user can act on."""
     try:
         yield
@@ -84,9 +84,7 @@ def damage_named(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # h5py's own depend on where the damage is, down to AttributeError
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{path}: damaged ({reason}): take a copy that is whole, or record it anew"
-        ) from error
+        raise UserError(f"{path}: damaged ({reason}): {remedy}, or record it anew") from error
 
 
 def plain_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:

@@ -198,10 +198,11 @@ class DataSetWriter:
         if not self._columns or (waiting == 0 and self.lost_rows == self._committed_lost):
             return
         with self._writing():
-            for name, column in self._columns.items():
+            for name, buffer in self._buffers.items():  # there are none before the first row
+                column = self._columns[name]
                 if len(column) < self._rows:
                     column.resize(self._rows, axis=0)
-                column[self._committed : self._rows] = self._buffers[name][:waiting]
+                column[self._committed : self._rows] = buffer[:waiting]
             self._file.flush()
         self._commit_counts(self._rows)
 

@@ -24,8 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
-from .classifiers import MINIMUM_STD, Rows
+from .classifiers import MINIMUM_STD, Rows, two_episodes
 from .dataset import Batch
 from .ridge import RidgeSums
 from .settings import Settings
@@ -57,6 +56,7 @@ class GapConfig(Settings):
         if not 0.0 < self.holdout < 1.0:
             self.refuse("holdout", "give a fraction between 0 and 1")
         self.check_at_least(1, "steps", "holdout_rows")
+        self.check_not_negative("input_noise", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -196,13 +196,7 @@ def train_gap(
 
 
 def _episodes(data: Rows, name: str) -> list[np.ndarray]:
-    starts, ends = data.episodes()
-    if len(starts) < 2:
-        raise UserError(
-            f"the {name} data set holds {len(starts)} episode(s) and delta r needs two: "
-            "log more episodes, or train with eta 0"
-        )
-    return [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
+    return [np.arange(start, end) for start, end in zip(*two_episodes(data, name), strict=True)]
 
 
 def _moments_of_source(source: Rows) -> dict[str, Tensor]:

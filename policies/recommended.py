@@ -1,4 +1,4 @@
-"""What `dara train` takes where nothing else is said; `--paper` leaves the papers' settings as they are.
+"""What `dara train` takes where nothing else is said; with `--paper` it takes the papers' settings instead.
 
 The settings of BCQ were chosen without DARA, on collections and worlds of their own, and are what the A1's
 comparison runs with (docs/sim2real.md). The other algorithms have their papers' settings.
@@ -32,8 +32,14 @@ RECOMMENDED: dict[str, dict[str, Any]] = {
 }
 
 
-def recommended(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings for what `given`, the settings that somebody asked for, leaves open."""
-    ours = RECOMMENDED.get(given.get("algorithm", DEFAULT_ALGORITHM), {})
-    mixes = not given.get("tune")  # tuning draws no batch from both files
-    return {name: value for name, value in ours.items() if name not in given and (mixes or name != "mix")}
+def with_recommended(given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given`, the settings that somebody asked for, and ours for what it leaves open."""
+    algorithm = given.get("algorithm", DEFAULT_ALGORITHM)
+    ours = RECOMMENDED.get(algorithm, {}) if isinstance(algorithm, str) else {}
+    filled = {**ours, **given}
+    if given.get("tune") and "mix" not in given:  # tuning draws no batch from both files
+        filled.pop("mix", None)
+    within = given.get("settings") or {}
+    if "settings" in ours and isinstance(within, Mapping):
+        filled["settings"] = {**ours["settings"], **within}
+    return filled

@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import UserError
+from .dataset_layout import StorageError, reason
 from .whole_files import replaced_when_whole
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into the one line that a user can act on."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be written ({reason(error)}): make room or mend the disk"
+        ) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a run's directory; one that is there already stays as it is.
+
+    Raises:
+        UserError: there can be none.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be made a folder ({reason(error)}): give another --out"
+        ) from error
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` make the file at `path`; see `replaced_when_whole`."""
-    with replaced_when_whole(path) as to:
+    """Have `write` make the file at `path`; see `replaced_when_whole`.
+
+    Raises:
+        UserError: the disk does not take it; what was there before stays.
+    """
+    with writing(path), replaced_when_whole(path) as to:
         write(to)
 
 
@@ -29,9 +61,19 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1))
 
 
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote; None where it is missing or damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
 def save_tensors(path: Path, value: dict[str, Any]) -> None:
     """Write tensors and plain values whole."""
-    write_whole(path, lambda to: torch.save(value, to))
+    buffer = io.BytesIO()  # torch.save would not say what the disk has against a file
+    torch.save(value, buffer)
+    write_whole(path, lambda to: to.write_bytes(buffer.getbuffer()))
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
@@ -58,20 +100,24 @@ class ScalarLog:
         """Open a new event file; points after `first_step` of an earlier, interrupted run are hidden.
 
         Raises:
-            UserError: tensorboard is not installed.
+            UserError: tensorboard is not installed, or the disk does not take the file.
         """
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError("tensorboard is missing: pip install 'dara_ros[train]'") from error
         purge = {"purge_step": first_step + 1} if first_step else {}
-        self._writer = SummaryWriter(str(directory), **purge)
+        self._directory = directory
+        with writing(directory):
+            self._writer = SummaryWriter(str(directory), **purge)
 
     def add(self, step: int, figures: dict[str, float], prefix: str) -> None:
         """One point for each figure."""
-        for name, value in figures.items():
-            self._writer.add_scalar(f"{prefix}/{name}", value, step)
+        with writing(self._directory):
+            for name, value in figures.items():
+                self._writer.add_scalar(f"{prefix}/{name}", value, step)
 
     def close(self) -> None:
         """Write what is left."""
-        self._writer.close()
+        with writing(self._directory):
+            self._writer.close()

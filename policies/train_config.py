@@ -17,12 +17,12 @@ from .algorithms import algorithms
 from .classifiers import ClassifierConfig
 from .dara import DEFAULT_CLIP, DEFAULT_ETA, ESTIMATORS, PENALTIES, SCALES, check_eta
 from .dynamics_gap import GapConfig
-from .recommended import DEFAULT_ALGORITHM, recommended
+from .recommended import DEFAULT_ALGORITHM, with_recommended
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run; the defaults are the papers', and `recommended` has ours."""
+    """One training run; the defaults are the papers', and `with_recommended` has ours."""
 
     source: str | tuple[str, ...]  # files and folders of the source domain (the simulator)
     target: str | tuple[str, ...]  # files and folders of the target domain (the robot)
@@ -91,6 +91,8 @@ class TrainConfig:
         for name in ("horizon", "steps", "threads", "log_interval", "checkpoint_interval"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: give at least 1")
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}: give at least 0")
 
     def to_yaml(self) -> str:
         """All settings; `from_yaml` gives the same configuration back."""
@@ -169,6 +171,9 @@ def _plain(value: Any) -> Any:
     return [_plain(entry) for entry in value] if isinstance(value, (tuple, list)) else value
 
 
+#: Some of what every version wrote into a run's config.yaml; hardly any other file says all of it.
+OF_EVERY_RUN = {"source", "target", "out", "mix", "clip", "classifiers", "checkpoint_interval", "resume"}
+
 #: Settings that a resumed run may change: they alter how long it goes on, not what it does.
 FREE_ON_RESUME = (
     "source",
@@ -194,19 +199,39 @@ def check_resumable(new: TrainConfig, saved: TrainConfig) -> None:
 
 
 def configure(given: Mapping[str, Any], file: Path | None, paper: bool) -> TrainConfig:
-    """The settings that somebody gave, over those of a file, of the papers, or the recommended ones.
+    """The settings that somebody gave, over those of a file; what both leave open is as recommended.
+
+    The config.yaml of a run leaves nothing open: what its version did not know yet has its default.
 
     Args:
         given: as a YAML file has them.
-        paper: take the papers' settings where nothing is given.
+        paper: what is left open is as in the papers.
 
     Raises:
-        UserError: both a file and `paper`; the file is missing; a setting is missing or wrong.
+        UserError: both a run's file and `paper`; the file is missing; a setting is missing or wrong.
     """
-    if file is not None and paper:
+    in_file = _read_mapping(file) if file is not None else {}
+    complete = _of_a_run(in_file)
+    if complete and paper:
         raise UserError(f"{file} says everything already: give either it or paper")
-    below = _read_mapping(file) if file is not None else {} if paper else recommended(given)
-    return TrainConfig.from_mapping({**below, **given}, str(file or "settings"))
+    values = {**in_file, **given}
+    for name in ("source", "target", "out"):
+        if name not in values:
+            raise UserError(f"--{name} is missing; see `dara train --help`")
+    values = values if complete or paper else with_recommended(values)
+    return TrainConfig.from_mapping(values, str(file or "settings"))
+
+
+def is_of_a_run(path: Path) -> bool:
+    """Whether a file is the config.yaml that a run wrote, of whichever version."""
+    try:
+        return _of_a_run(read_yaml(path))
+    except (OSError, UserError):
+        return False
+
+
+def _of_a_run(values: Any) -> bool:
+    return isinstance(values, dict) and set(values) >= OF_EVERY_RUN
 
 
 def read_config(path: Path) -> TrainConfig:

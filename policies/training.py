@@ -21,18 +21,27 @@ import torch
 from .. import __version__
 from ..errors import UserError
 from .algorithms import algorithms
-from .classifiers import MINIMUM_STD, DomainClassifiers, Rows, train_classifiers
+from .classifiers import MINIMUM_STD, DomainClassifiers, Rows, train_classifiers, two_episodes
 from .dara import DeltaR, Estimator, delta_r, shaped
 from .dataset import DataSet, check_compatible
 from .dynamics_gap import DynamicsGap, train_gap
 from .learning import Learner, Run
 from .onnx import export_policy
 from .return_scale import fit_return_scale
-from .run_files import ScalarLog, load_tensors, save_tensors, write_json, write_text
+from .run_files import (
+    ScalarLog,
+    load_tensors,
+    make_folder,
+    read_json,
+    save_tensors,
+    write_json,
+    write_text,
+    writing,
+)
 from .runtime import PolicyMetadata
 from .sampling import UnionSampler
 from .steps_ahead import StepsAhead
-from .train_config import TrainConfig, check_resumable
+from .train_config import TrainConfig, check_resumable, is_of_a_run
 
 ACTION_TOLERANCE = 1e-5
 HISTOGRAM_BINS = 60
@@ -120,7 +129,8 @@ def train(
         should_stop: asked before every step; on True the run checkpoints, exports what it has and returns.
 
     Raises:
-        UserError: a file or a setting is wrong and nothing on disk was changed; or training diverged.
+        UserError: a file or a setting is wrong and nothing on disk was changed; the disk is full; or
+            training diverged.
     """
     (result,) = train_many([config], progress, should_stop)
     if result.failed:
@@ -164,11 +174,11 @@ def train_many(
             for done, data in enumerate(files.values()):
                 progress("check", done, len(files), {})
                 data.check()
+                _check_actions(data)
         for job in jobs:
             _begin(job)
         for job in jobs:
-            job.out.mkdir(parents=True, exist_ok=True)
-            write_text(job.out / "config.yaml", job.config.to_yaml())
+            make_folder(job.out)
         try:
             _augment(jobs, progress, should_stop)
             _learn(jobs, progress, should_stop)
@@ -203,16 +213,36 @@ def _open_checkpoint(config: TrainConfig) -> dict[str, Any] | None:
     out = Path(config.out)
     path = out / "checkpoint.pt"
     if config.resume:
+        if not path.exists():
+            place = " with another --out" if (out / "policy.onnx").exists() else ""
+            raise UserError(f"{path} is missing: nothing to resume; train without --resume{place}")
         checkpoint = load_tensors(path)
         check_resumable(config, TrainConfig.from_yaml(checkpoint["config"], str(path)))
         return checkpoint
-    if path.exists() or (out / "policy.onnx").exists():
+    if path.exists():
         raise UserError(f"{out} already holds a run: give --resume to go on with it, or another --out")
+    if (out / "policy.onnx").exists():
+        raise UserError(
+            f"{out} already holds a policy, without the checkpoint to go on from: give another --out"
+        )
+    settings = out / "config.yaml"
+    if settings.exists() and not is_of_a_run(settings):
+        raise UserError(f"{settings} is of no run and would be overwritten: move it, or give another --out")
     return None
 
 
+def _check_actions(data: DataSet) -> None:
+    actions = data.statistics()["actions"]
+    largest = max(-actions.minimum.min(), actions.maximum.max())
+    if largest > 1.0 + ACTION_TOLERANCE:
+        raise UserError(
+            f"{data.name}: actions reach {largest:.3g} and must be in [-1, 1]: "
+            "record them in units of the action scale"
+        )
+
+
 def _begin(job: _Job) -> None:
-    """Refuse other data than the checkpoint's; the run's first figures."""
+    """Refuse other data than the checkpoint's, and too little for delta_r; the run's first figures."""
     config = job.config
     job.figures |= {"seed": config.seed, "eta": config.eta, "algorithm": config.algorithm}
     job.figures |= {"penalty": config.penalty, "versions": _versions()}
@@ -221,6 +251,8 @@ def _begin(job: _Job) -> None:
             raise UserError(
                 f"{data.name} is not the {name} file of the run in {job.out}: give the same, or another --out"
             )
+        if config.eta > 0:
+            two_episodes(data, name)
     job.figures["data_sets"] = {
         name: {"path": data.name, "rows": len(data), "sha256": data.sha256, "world": data.info.world}
         for name, data in job.data_sets.items()
@@ -348,6 +380,9 @@ def _learn(jobs: Sequence[_Job], progress: Progress, should_stop: Callable[[], b
             learner.load_state_dict(job.checkpoint["learner"], number)
             job.curve = job.checkpoint["curve"]
     first = learner.steps
+    _check_steps(config, learner)
+    for job in jobs:
+        write_text(job.out / "config.yaml", job.config.to_yaml())
     with ExitStack() as opened:
         logs = []
         for job in jobs:
@@ -362,12 +397,32 @@ def _learn(jobs: Sequence[_Job], progress: Progress, should_stop: Callable[[], b
         job.figures |= {"steps": learner.steps, "stopped": stopped, "curve": job.curve}
         seconds = job.figures["seconds"]["train"]
         job.figures["updates_per_second"] = (learner.steps - first) / max(1e-9, seconds)
+        if learner.steps == first:
+            _keep_times(job)
         if learner.steps and not job.failure:
             progress("export", number, len(jobs), {})
             with _timed([job], "export"):
                 _export(job, learner, number)
             write_json(job.out / "figures.json", job.figures)
     progress("export", len(jobs), len(jobs), {})
+
+
+def _check_steps(config: TrainConfig, learner: Learner) -> None:
+    """Refuse to resume a run that has gone further than it is to go."""
+    more = learner.steps - _phases(config, learner.warm_up)[-1][1]
+    if more > 0:
+        raise UserError(
+            f"steps is {config.steps} and the run in {config.out} has done {config.steps + more}: "
+            f"give at least {config.steps + more}, or another --out"
+        )
+
+
+def _keep_times(job: _Job) -> None:
+    """Where nothing was left to learn: how long it took to learn what is there."""
+    known = read_json(job.out / "figures.json")
+    if isinstance(known, dict) and known.get("steps") == job.figures["steps"]:
+        job.figures["seconds"] |= known["seconds"]
+        job.figures["updates_per_second"] = known["updates_per_second"]
 
 
 def _phases(config: TrainConfig, warm_up: int) -> list[tuple[float | None, int]]:
@@ -456,22 +511,12 @@ def _save_checkpoints(jobs: Sequence[_Job], learner: Learner) -> None:
 
 
 def _statistics(job: _Job, target_fraction: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Mean and std (S,) of the observations, and the mean reward, as the batches mix them.
-
-    Raises:
-        UserError: actions outside [-1, 1].
-    """
+    """Mean and std (S,) of the observations, and the mean reward, as the batches mix them."""
     total, squares = np.zeros(job.source.observation_size), np.zeros(job.source.observation_size)
     lost = 0.0 if job.delta is None else job.config.eta * float(job.delta.mean(dtype=np.float64))
     reward = -(1.0 - target_fraction) * lost
     for weight, data in ((1.0 - target_fraction, job.source), (target_fraction, job.target)):
         statistics = data.statistics()
-        largest = max(-statistics["actions"].minimum.min(), statistics["actions"].maximum.max())
-        if largest > 1.0 + ACTION_TOLERANCE:
-            raise UserError(
-                f"{data.name}: actions reach {largest:.3g} and must be in [-1, 1]: "
-                "record them in units of the action scale"
-            )
         observations = statistics["observations"]
         reward += weight * float(statistics["rewards"].mean.item())
         total = total + weight * observations.mean
@@ -488,7 +533,9 @@ def _export(job: _Job, learner: Learner, run: int) -> None:
     rows = sampler.batches()
     blocks = -(-EXPORT_OBSERVATIONS // sampler.batch_size)
     observations = np.concatenate([next(rows).observations for _ in range(blocks)])[:EXPORT_OBSERVATIONS]
-    report = export_policy(learner.policy(run), observations, metadata, job.out / "policy.onnx")
+    path = job.out / "policy.onnx"
+    with writing(path):
+        report = export_policy(learner.policy(run), observations, metadata, path)
     job.figures["export"] = asdict(report)
 
 

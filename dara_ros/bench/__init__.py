@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
+import math
 import os
 import platform
 import subprocess
@@ -34,6 +36,19 @@ def run(name: str, arguments: list[str]) -> int:
     if name not in known:
         raise UserError(f"no benchmark '{name}'; there are: {', '.join(known)}")
     return subprocess.run([sys.executable, "-m", f"{__name__}.{name}", *arguments], check=False).returncode
+
+
+def positive(text: str) -> float:
+    """An argument that is a number above 0, for argparse."""
+    number = float(text)
+    if not 0.0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def positive_int(text: str) -> int:
+    """An argument that is a whole number above 0, for argparse."""
+    return int(positive(str(int(text))))
 
 
 def machine() -> str:

@@ -21,7 +21,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dara_ros.bench import machine, paced
+from dara_ros.bench import machine, paced, positive
 from dara_ros.hardware.safety import Mode
 from dara_ros.hardware.spec import ROBOTS
 from dara_ros.network import LOCALHOST, middleware_environment
@@ -124,7 +124,7 @@ def _text(row: dict[str, Any], kind: str) -> str:
 def main() -> None:
     """Print a row for every combination."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each row, for the loop and the sleep")
+    parser.add_argument("--seconds", type=positive, default=10.0, help="of each row, for loop and sleep")
     parser.add_argument("--rates", type=int, nargs="+", default=RATES, metavar="HZ")
     parser.add_argument("--loads", nargs="+", default=(IDLE, BUSY), choices=(IDLE, BUSY))
     parser.add_argument("--measures", nargs="+", default=(PLAIN, REAL_TIME), choices=(PLAIN, REAL_TIME))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dara_ros.bench import machine
+from dara_ros.bench import machine, positive
 from dara_ros.hardware.task import ACTION_SIZE
 from dara_ros.rollouts import environment_class
 from dara_ros.sim import EPISODE_STEPS
@@ -60,7 +60,7 @@ class _Stopwatch:
 def main() -> None:
     """Print the figures of both worlds."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10.0, help="processor time per world")
+    parser.add_argument("--seconds", type=positive, default=10.0, help="processor time per world")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     figures = {world: measure(world, arguments.seconds) for world in ("flat", "obstructive")}

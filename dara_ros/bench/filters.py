@@ -6,6 +6,7 @@ A live file is flushed every 0.1 s, which is five rows; a finished one could be 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import tempfile
@@ -160,6 +161,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Print the figures as JSON."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(measure(Path(folder)), indent=1))
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dara_ros.bench import positive_int
+
 STATES, ACTIONS = 55, 12
 
 
@@ -61,7 +63,7 @@ def measure(decisions: int = 1_000) -> dict[str, float]:
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--decisions", type=int, default=1_000)
+    parser.add_argument("--decisions", type=positive_int, default=1_000)
     print(json.dumps(measure(parser.parse_args().decisions), indent=1))
 
 

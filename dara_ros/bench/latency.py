@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dara_ros.bench import machine
+from dara_ros.bench import machine, positive_int
 from dara_ros.hardware.safety import Mode
 from dara_ros.processes import Processes, free_domain_id
 from dara_ros.session import CONTROLLER, ROBOT, RobotClient
@@ -49,7 +49,7 @@ def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--policy", default="trot", help="ONNX file, shipped behaviour, trot or random")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=positive_int, default=1000)
     parser.add_argument("--priority", type=int, default=0, help="SCHED_FIFO priority of both nodes; 0: none")
     chosen = parser.parse_args()
     figures = {

@@ -11,6 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from dara_ros.bench import positive_int
+
 STATES, ACTIONS, EPISODE, BLOCK = 55, 12, 300, 30_000
 
 
@@ -83,7 +85,7 @@ def _peak_mib() -> float:
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=positive_int, default=1_000_000)
     arguments = parser.parse_args()
     print(json.dumps(measure(arguments.rows), indent=1))
 

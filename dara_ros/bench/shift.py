@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 
 from dara_ros.action_sources import BEHAVIOURS
-from dara_ros.bench import machine
+from dara_ros.bench import machine, positive_int
 from dara_ros.mujoco_rollouts import evaluate
 from dara_ros.sim.mujoco_tasks import MujocoTask, load_task
 
@@ -83,7 +83,7 @@ def measure(task: str, change: Change, episodes: int) -> Row:
 def main() -> None:
     """Print the table as CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--episodes", type=int, default=12, help="walks per task and change")
+    parser.add_argument("--episodes", type=positive_int, default=12, help="walks per task and change")
     arguments = parser.parse_args()
     print(machine(), file=sys.stderr)
     writer = csv.DictWriter(sys.stdout, [field.name for field in fields(Row)], lineterminator="\n")

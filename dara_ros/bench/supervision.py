@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from dara_ros.action_sources import action_source
-from dara_ros.bench import machine
+from dara_ros.bench import machine, positive_int
 from dara_ros.hardware.safety import ENERGISED, Mode, Supervisor
 from dara_ros.hardware.spec import RobotSpec, load_robot
 from dara_ros.hardware.state import JointCommand, RobotState
@@ -109,7 +109,7 @@ def step_us(spec: RobotSpec, steps: int = 2000) -> float:
 def main() -> None:
     """Print the margins of the shipped behaviours in both worlds, beside what the motors are damped at."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--episodes", type=int, default=5, help="walks per world, behaviour and noise")
+    parser.add_argument("--episodes", type=positive_int, default=5, help="per world, behaviour and noise")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     spec = load_robot("a1")

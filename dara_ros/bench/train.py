@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dara_ros.bench import machine
+from dara_ros.bench import machine, positive, positive_int
 from dara_ros.bench.textbook.awr import TextbookAWR
 from dara_ros.bench.textbook.bcq import TextbookBCQ
 from dara_ros.bench.textbook.bear import TextbookBEAR
@@ -146,10 +146,10 @@ def _time_of(update: Update, device: str) -> float:
 def main() -> None:
     """Print a line for each algorithm."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0, help="for each algorithm")
+    parser.add_argument("--seconds", type=positive, default=20.0, help="for each algorithm")
     parser.add_argument("--algorithm", nargs="*", choices=sorted(algorithms()), default=sorted(algorithms()))
-    parser.add_argument("--runs", type=int, nargs="*", default=[1, 8, 32])
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=positive_int, nargs="*", default=[1, 8, 32])
+    parser.add_argument("--threads", type=positive_int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def test_nan_in_data_set(dara: Dara, source: Path, target: Path) -> None:
     with h5py.File(source, "r+") as file:
         file["rewards"][7] = np.nan
     refused(train(dara, source, target), "source.h5", "rewards", "row 7")
-    refused(dara("inspect", source), "rewards", "row 7")
+    refused(dara("inspect", source), "rewards", "row 7", f"`dara recover {source} --out")
 
 
 def test_source_and_target_differ_in_columns(dara: Dara, source: Path, tmp_path: Path) -> None:
@@ -93,8 +94,15 @@ def test_run_in_the_folder_already(dara: Dara, source: Path, target: Path) -> No
     run = source.parent / "run"
     run.mkdir()
     (run / "policy.onnx").write_bytes(b"precious")
-    refused(train(dara, source, target), "--resume")
+    refused(train(dara, source, target), "another --out")
     assert (run / "policy.onnx").read_bytes() == b"precious"
+
+
+def test_training_without_a_source(dara: Dara, target: Path, tmp_path: Path) -> None:
+    refused(dara("train", "--target", target, "--out", tmp_path / "run"), "--source is missing", "--help")
+    part = tmp_path / "part.yaml"
+    part.write_text(f"{{target: {target}, out: {tmp_path / 'run'}}}")
+    refused(dara("train", "--config", part), "--source is missing", "--help")
 
 
 def test_world_with_a_typo(dara: Dara, tmp_path: Path) -> None:
@@ -123,6 +131,93 @@ def test_existing_file_is_not_overwritten(dara: Dara, source: Path) -> None:
     before = source.read_bytes()
     refused(dara("collect", "--behaviour", "trot", "--transitions", 5, "--out", source), "exists")
     assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("--seed", -1), "--seed"),
+        (("--noise", -1), "noise -1"),
+        (("--noise", 0.1, "--noise", "nan"), "noise nan"),
+        (("--noise", "inf"), "noise inf"),
+        (("--noise", "1e300"), "noise 1e+300"),
+        (("--robot", "go1"), "no model of robot 'go1'"),
+    ],
+)
+def test_what_is_refused_overwrites_nothing(
+    dara: Dara, source: Path, arguments: tuple[object, ...], wanted: str
+) -> None:
+    before = source.read_bytes()
+    refused(dara("collect", "--behaviour", "trot", "--out", source, "--overwrite", *arguments), wanted)
+    assert source.read_bytes() == before
+
+
+def test_a_folder_is_not_overwritten(dara: Dara, tmp_path: Path) -> None:
+    refused(dara("collect", "--behaviour", "trot", "--out", tmp_path, "--overwrite"), "no file")
+    assert tmp_path.is_dir()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("demo",), ("evaluate", "trot"), ("dry-run", "trot"), ("behaviours", "train")]
+)
+def test_negative_seed(dara: Dara, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    refused(dara(*arguments, "--seed", -1, "--out", tmp_path / "new"), "--seed")
+    assert not (tmp_path / "new").exists()
+
+
+def test_noise_of_a_recording_is_refused_as_that_of_a_collection(dara: Dara, tmp_path: Path) -> None:
+    arguments = ("record", "--driver", "pybullet", "--world", "flat", "--policy", "trot")
+    refused(dara(*arguments, "--noise", 2, "--out", tmp_path / "x.h5"), "noise 2 on actions", "from 0 to 1")
+
+
+@pytest.mark.parametrize("arguments", [("evaluate", "trot"), ("dry-run", "trot")])
+def test_robot_that_the_simulator_does_not_have(dara: Dara, arguments: tuple[str, ...]) -> None:
+    refused(dara(*arguments, "--robot", "go1"), "no model of robot 'go1'", "--robot a1")
+
+
+def test_world_with_another_control_period(dara: Dara, tmp_path: Path) -> None:
+    world = tmp_path / "mine.yaml"
+    world.write_text((WORLDS / "flat.yaml").read_text().replace("timestep: 0.002", "timestep: 0.003"))
+    refused(dara("evaluate", "trot", "--world", world), "control period", "make them equal")
+
+
+def test_behaviours_of_an_unknown_robot(dara: Dara) -> None:
+    refused(dara("behaviours", "list", "--robot", "nosuch"), "nosuch", "a1")
+
+
+def test_too_few_steps_for_one_snapshot(dara: Dara, tmp_path: Path) -> None:
+    arguments = ("--task", "hopper_plain", "--steps", 10_000, "--out", tmp_path / "new")
+    refused(dara("behaviours", "train", *arguments), "--steps 10000", "20000")
+    assert not (tmp_path / "new").exists()
+
+
+def test_behaviours_of_an_earlier_training_stay(dara: Dara, tmp_path: Path) -> None:
+    (tmp_path / "medium.onnx").write_bytes(b"precious")
+    refused(dara("behaviours", "train", "--out", tmp_path), "exists")
+    assert (tmp_path / "medium.onnx").read_bytes() == b"precious"
+
+
+def test_figures_need_a_place(dara: Dara, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    refused(dara("evaluate", "trot", "--out", tmp_path / "file" / "x.json"), "file/x.json", "cannot be made")
+
+
+def test_figures_make_their_folder(dara: Dara, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "figures.json"
+    status, answer, _ = dara("evaluate", "trot", "--episodes", 1, "--workers", 1, "--json", "--out", out)
+    assert status == 0
+    assert json.loads(out.read_text()) == json.loads(answer)
+
+
+@pytest.mark.parametrize("what", ["a file", "a folder", "the working directory"])
+def test_a_demo_moves_nothing_else(
+    dara: Dara, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thesis.tex").write_text("precious")
+    out = {"a file": tmp_path / "thesis.tex", "a folder": tmp_path, "the working directory": Path(".")}[what]
+    refused(dara("demo", "--fast", "--out", out), "no earlier demo", "choose another")
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
 @pytest.mark.parametrize("arguments", [("fly",), ("inspect",), ("collect", "--transitions", "many")])
@@ -172,6 +267,30 @@ def test_robot_with_other_joint_names(dara: Dara, tmp_path: Path) -> None:
 
 def test_picture_without_a_log(dara: Dara, policy: Path, tmp_path: Path) -> None:
     refused(dara("dry-run", policy, "--picture", tmp_path / "walk.gif"), "--out")
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("keep.gif", "exists"), ("walk.mp4", ".gif")])
+def test_picture_that_cannot_be_made(dara: Dara, tmp_path: Path, name: str, wanted: str) -> None:
+    (tmp_path / "keep.gif").write_bytes(b"precious")
+    arguments = ("--out", tmp_path / "walk.h5", "--picture", tmp_path / name)
+    refused(dara("dry-run", "trot", *arguments), name, wanted)
+    assert (tmp_path / "keep.gif").read_bytes() == b"precious"
+    assert not (tmp_path / "walk.h5").exists()
+
+
+@pytest.mark.parametrize("seconds", ["-3", "0", "nan", "inf"])
+def test_no_time_to_record(dara: Dara, tmp_path: Path, seconds: str) -> None:
+    result = dara("record", "--out", tmp_path / "x.h5", "--seconds", seconds)
+    refused(result, f"--seconds {seconds}", "Ctrl-C")
+
+
+@pytest.mark.parametrize("domain", ["233", "-1", "kitchen"])
+def test_no_ros_domain(dara: Dara, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, domain: str) -> None:
+    pytest.importorskip("rclpy", reason="needs the extra [ros]")
+    monkeypatch.setenv("ROS_DOMAIN_ID", domain)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    refused(dara("record", "--out", tmp_path / "x.h5", "--seconds", 1), f"ROS_DOMAIN_ID {domain}", "0 to 232")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_through_a_process(tmp_path: Path) -> None:

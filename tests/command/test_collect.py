@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 
+from dara_ros import collection
+from dara_ros.errors import UserError
 from dara_ros.evaluation import evaluate
 from dara_ros.policies.dataset import DataSet
 from dara_ros.rollouts import Episode, Setup, rollouts
@@ -65,6 +69,55 @@ def test_closing_the_rollouts_ends_the_processes() -> None:
     assert len(children) == 1
     walks.close()
     assert not children[0].is_running()
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(
+    dara: Dara, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--behaviour", "trot", "--transitions", 310, "--workers", 1, "--overwrite", "--out", source)
+    before = source.read_bytes()
+
+    def broken(setup: Setup, seeds: Iterable[int], workers: int) -> Generator[Episode, None, None]:
+        yield from rollouts(setup, itertools.islice(seeds, 1), workers)
+        raise RuntimeError("the machine is on fire")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collection, "rollouts", broken)
+        status, _, err = dara("collect", *arguments)
+        assert (status, "on fire" in err) == (1, True)
+    assert source.read_bytes() == before
+    assert dara("collect", *arguments)[0] == 0
+    with DataSet(source) as data:
+        assert len(data) == 310
+    assert list(source.parent.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_ctrl_c_tells_what_is_kept(
+    dara: Dara, source: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    def pressed(setup: Setup, seeds: Iterable[int], workers: int) -> Generator[Episode, None, None]:
+        signal.raise_signal(signal.SIGINT)
+        yield from rollouts(setup, seeds, workers)
+
+    monkeypatch.setattr(collection, "rollouts", pressed)
+    out = source if overwrite else source.with_name("new.h5")
+    before = source.read_bytes()
+    more = ["--overwrite"] if overwrite else []
+    status, _, err = dara("collect", "--behaviour", "trot", "--workers", 1, "--out", out, *more)
+    told = f"{out} stays as it was" if overwrite else f"{out} holds 300 rows"
+    assert (status, err) == (130, f"dara: interrupted; {told}\n")
+    assert source.read_bytes() == before
+    assert sorted(source.parent.iterdir()) == sorted({source, out})
+    if not overwrite:
+        with DataSet(out) as data:
+            assert len(data) == 300
+
+
+def test_what_the_user_can_mend_comes_out_of_a_process_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dara_ros.rollouts.check", lambda setup: None)
+    with pytest.raises(UserError, match=r"^the simulator has no model of robot 'go1'"):
+        next(rollouts(Setup("flat", "go1"), iter(range(3)), workers=1))
 
 
 def test_interrupted_collection_keeps_its_rows(tmp_path: Path) -> None:

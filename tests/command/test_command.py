@@ -63,7 +63,7 @@ def test_train_writes_policy_and_report(dara: Dara, source: Path, target: Path, 
     settings.write_text(
         f"source: {source}\ntarget: {target}\nout: {tmp_path / 'run'}\nclassifiers: {{max_steps: 20}}\n"
         f"settings: {{critic_hidden: {layers}, perturbation_hidden: {layers}, vae_hidden: {layers}, "
-        "latent_samples: 4}\n"
+        "latent_samples: 4, vae_steps: 0}\n"
     )
     status, out, err = dara("train", "--config", settings, "--steps", 5, "--json")
     assert status == 0, err
@@ -117,3 +117,61 @@ def test_bench_lists_and_refuses(dara: Dara) -> None:
     assert "textbook" not in benchmarks()
     assert "env " in dara("bench")[1]
     assert dara("bench", "nothing")[0] == 2
+
+
+def test_bench_hands_on_what_follows_the_name(dara: Dara) -> None:
+    status, out, _ = dara("bench", "env", "--help")
+    assert status == 0 and "--seconds" in out
+    for arguments in (("env", "--seconds", "-1"), ("env", "--seconds", "0"), ("logger", "--rows", "-5")):
+        status, out, err = dara("bench", *arguments)
+        assert (status, out) == (2, "") and arguments[1] in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", [(), ("benchmark",), ("behaviours",)])
+def test_a_bare_command_prints_its_help(dara: Dara, command: tuple[str, ...]) -> None:
+    status, out, err = dara(*command)
+    assert status == 2
+    assert (out + err).strip() == dara(*command, "--help")[1].strip()
+
+
+# A command that is told twice that its terminal is gone, as shell and kernel do; what it says then, it says
+# to a file. argv: how SIGHUP is handled before it starts.
+HANGUP = """
+import os, signal, subprocess, sys
+from dara_ros import command
+from dara_ros.interrupts import interrupts_ignored, stop_on_interrupt
+
+signal.signal(signal.SIGHUP, signal.Handlers[sys.argv[1]])
+
+def work(*arguments, **options):
+    probe = "import signal; print(signal.getsignal(signal.SIGHUP).name)"
+    with interrupts_ignored():
+        child = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stdout
+    with stop_on_interrupt() as asked:
+        os.close(int(sys.argv[2]))  # the terminal's other end
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+        print("progress", file=sys.stderr, flush=True)
+        print(asked(), child, flush=True)
+
+command.app = work
+sys.exit(command.main([]))
+"""
+
+
+@pytest.mark.parametrize(("handled", "asked"), [("SIG_DFL", "True"), ("SIG_IGN", "False")])
+def test_a_closed_terminal_ends_a_command_as_ctrl_c_does(handled: str, asked: str) -> None:
+    """Unless it was started by nohup, which has SIGHUP ignored and stderr elsewhere."""
+    master, terminal = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", HANGUP, handled, str(master)],
+        stdout=subprocess.PIPE,
+        stderr=terminal if asked == "True" else subprocess.DEVNULL,
+        pass_fds=[master],
+        preexec_fn=lambda: os.close(terminal),
+        text=True,
+        check=False,
+    )
+    os.close(master)
+    os.close(terminal)
+    assert (done.returncode, done.stdout.split()) == (0, [asked, "SIG_IGN"])

@@ -145,6 +145,34 @@ def test_wrong_parameter_at_the_start_is_status_2_and_one_line(
     assert len(error.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("node", ["robot_node", "controller_node", "logger_node", "offline_node"])
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--params-file", "nosuch.yaml"], "nosuch.yaml"),
+        (["--params-file", "broken.yaml"], "broken.yaml"),
+        (["-p"], "trailing -p"),
+        (["--nosuch"], "--nosuch"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else value[-1],
+)
+def test_wrong_ros_arguments_are_status_2_and_one_line(
+    node: str,
+    arguments: list[str],
+    names: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    own_signals: None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken.yaml").write_text("a: [b")
+    assert importlib.import_module(f"dara_ros.{node}").main(["--ros-args", *arguments]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith(f"{node}: wrong arguments: ") and error.count("\n") == 1
+    assert names in error and "--ros-args" in error and ".c:" not in error
+
+
 @pytest.fixture
 def own_signals() -> Iterator[None]:
     """Puts back what a node's `main` changes in its process, and lets no node of an earlier one live on."""

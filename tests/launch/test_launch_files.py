@@ -103,6 +103,19 @@ def test_every_name_exists(path: Path, parameters_of: dict[str, set[str]]) -> No
         assert not names & set(configured.get(node, {})), "a launch argument would hide it"
 
 
+def test_train_knows_every_algorithm() -> None:
+    pytest.importorskip("torch")
+    from dara_ros.policies.algorithms import algorithms
+
+    tree = ast.parse((ROOT / "launch/train.launch.py").read_text())
+    (known,) = [
+        ast.literal_eval(found.value)
+        for found in tree.body
+        if isinstance(found, ast.Assign) and found.targets[0].id == "ALGORITHMS"
+    ]
+    assert sorted(known) == sorted(algorithms())
+
+
 # -- with the ROS launch packages -----------------------------------------------------------------------
 
 

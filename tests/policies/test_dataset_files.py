@@ -130,7 +130,7 @@ def test_a_damaged_file_among_others_is_named(folder: Path) -> None:
     path = folder / "walk_0001.h5"
     with h5py.File(path, "r+") as file:
         file["rewards"][7] = np.nan
-    with pytest.raises(UserError, match=r"walk_0001.h5: column rewards .* row 7:"):
+    with pytest.raises(UserError, match=r"walk_0001.h5: column rewards .* row 7: .*`dara recover"):
         DataSet(folder).check()
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(UserError, match="walk_0001.h5"):
@@ -153,6 +153,54 @@ def test_recover_joins_what_is_whole(folder: Path, tmp_path: Path, compress: boo
     np.testing.assert_array_equal(data.rows(indices).observations, expected.rows(indices).observations)
     with h5py.File(tmp_path / "saved.h5") as file:
         assert file["observations"].compression == ("gzip" if compress else None)
+
+
+def test_recover_leaves_out_rows_that_are_not_finite(folder: Path, tmp_path: Path) -> None:
+    """Row 1253 in the middle of an episode, 1260 at the beginning of one, and no row of a whole file."""
+    with h5py.File(folder / "walk_0001.h5", "r+") as file:
+        file["rewards"][48] = np.nan
+        file["infos/stamp"][48] = 0
+        file["next_observations"][55, 1] = np.inf
+    bad = write(folder / "walk_0003.h5", 2500, 2520, lost=4)
+    with h5py.File(bad, "r+") as file:
+        file["actions"][...] = np.nan
+    saved = recover(folder, tmp_path / "saved.h5")
+    assert (saved.rows, saved.lost) == (2498, 22)
+    assert saved.refused == [f"{bad}: not one whole row is left: collect or record it anew"]
+    data = DataSet(tmp_path / "saved.h5")
+    data.check()
+    stamps = data.column("infos/stamp")
+    assert stamps.tolist() == [n for n in range(2500) if n not in (1253, 1260)]
+    ends = stamps[data.episodes()[1] - 1].tolist()
+    assert ends == sorted({*range(9, 2500, 10), 1204, 1252})
+    assert not data.column("terminals").any()
+    assert data.lost_rows == 2 + 3 + 4 + 22
+
+    with pytest.raises(UserError, match="walk_0003.h5: not one whole row"):
+        recover(bad, tmp_path / "nothing.h5")
+    assert [path.name for path in tmp_path.glob("nothing*")] == []
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_recover_goes_on_behind_a_flipped_block(tmp_path: Path, compress: bool) -> None:
+    path = write(tmp_path / "walk.h5", 0, 5000)
+    if compress:
+        recover(path, tmp_path / "small.h5", compress=True)
+        path = tmp_path / "small.h5"
+    with h5py.File(path) as file:
+        stored = file["terminals" if not compress else "rewards"].id.get_chunk_info(2)
+    content = bytearray(path.read_bytes())
+    piece = slice(stored.byte_offset, stored.byte_offset + min(stored.size, 4096))
+    content[piece] = bytes(byte ^ 0xFF for byte in content[piece])
+    path.write_bytes(content)
+    if compress:
+        with pytest.raises(UserError, match=f"{path.name}: damaged .* `dara recover"):
+            DataSet(path, cache_bytes=0).check()
+    saved = recover(path, tmp_path / "saved.h5")
+    assert (saved.rows, saved.lost, saved.refused) == (5000 - 1024, 1024, [])
+    data = DataSet(tmp_path / "saved.h5")
+    assert data.column("infos/stamp").tolist() == [*range(2048), *range(3072, 5000)]
+    assert 2048 in data.episodes()[1]
 
 
 def test_files_of_the_first_version_are_read(tmp_path: Path) -> None:

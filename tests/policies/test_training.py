@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -90,6 +91,31 @@ def test_resumed_run_ends_with_the_same_bits(
     assert whole.figures["curve"] == curve
 
 
+def test_a_run_is_not_resumed_to_fewer_steps(finished: TrainConfig) -> None:
+    kept = {path: path.read_bytes() for path in Path(finished.out).iterdir() if path.is_file()}
+    with pytest.raises(UserError, match=r"steps is 20 and the run in .* has done 60: give at least 60"):
+        train(replace(finished, resume=True, steps=20))
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_steps_are_counted_without_the_warm_up(files: tuple[Path, Path], tmp_path: Path) -> None:
+    warmed = replace(SMALL_BCQ, vae_steps=10)
+    config = small_config(*files, tmp_path / "run", eta=0.0, steps=5, settings=warmed)
+    assert train(config).steps == 15
+    with pytest.raises(UserError, match=r"steps is 4 and .* has done 5: give at least 5"):
+        train(replace(config, resume=True, steps=4))
+    assert train(replace(config, resume=True, steps=6)).steps == 16
+
+
+def test_resuming_a_finished_run_keeps_its_times(files: tuple[Path, Path], tmp_path: Path) -> None:
+    config = small_config(*files, tmp_path / "run", eta=0.5)
+    first, again = train(config).figures, train(replace(config, resume=True)).figures
+    for stage in ("train", "classifiers"):
+        assert again["seconds"][stage] == first["seconds"][stage]
+    for name in ("updates_per_second", "curve", "steps"):
+        assert again[name] == first[name]
+
+
 def test_dara_turns_away_from_what_only_the_source_can_do(files: tuple[Path, Path], tmp_path: Path) -> None:
     states = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     for eta, side in ((0.0, 1.0), (1.0, -1.0)):
@@ -144,10 +170,62 @@ def test_nothing_to_resume_and_damaged_checkpoint(files: tuple[Path, Path], tmp_
         train(config)
 
 
-def test_actions_outside_the_box_are_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_policy_without_its_checkpoint_is_left_alone(files: tuple[Path, Path], tmp_path: Path) -> None:
+    config = small_config(*files, tmp_path / "run", eta=0.0)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/policy.onnx").write_bytes(b"precious")
+    for resume in (False, True):
+        with pytest.raises(UserError, match="another --out"):
+            train(replace(config, resume=resume))
+
+
+def test_somebodys_own_config_is_not_overwritten(files: tuple[Path, Path], tmp_path: Path) -> None:
+    config = small_config(*files, tmp_path / "run", eta=0.0, steps=1)
+    (tmp_path / "run").mkdir()
+    own = tmp_path / "run/config.yaml"
+    for text in ("resume: mine\n", "a: [\n"):
+        own.write_text(text)
+        with pytest.raises(UserError, match="move it, or give another --out"):
+            train(config)
+        assert own.read_text() == text
+    own.write_text(config.to_yaml())  # of a run that was killed before its first checkpoint
+    assert train(config).steps == 1
+
+
+@pytest.mark.parametrize("out", ["file", "file/run", "/proc/run"])
+def test_where_no_folder_can_be_made(files: tuple[Path, Path], tmp_path: Path, out: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"cannot be made a folder .*give another --out"):
+        train(small_config(*files, tmp_path / out))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("largest", [100, 5_000, 20_000])  # of a config.yaml, a checkpoint, a policy
+def test_a_disk_that_is_full_is_one_line(files: tuple[Path, Path], tmp_path: Path, largest: int) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot be written \(File too large\): make room"):
+            train(small_config(*files, tmp_path / "run", eta=0.0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+def test_actions_outside_the_box_are_refused(files: tuple[Path, Path], tmp_path: Path, eta: float) -> None:
     wide = write_crossing(tmp_path / "wide.h5", "target", 200, seed=2, scale=3.0)
     with pytest.raises(UserError, match=r"actions reach .* must be in \[-1, 1\]"):
-        train(small_config(files[0], wide, tmp_path / "run", eta=0.0))
+        train(small_config(files[0], wide, tmp_path / "run", eta=eta))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("estimator", ["classifiers", "dynamics"])
+def test_one_episode_is_refused(files: tuple[Path, Path], tmp_path: Path, estimator: str) -> None:
+    short = write_crossing(tmp_path / "short.h5", "target", 20, seed=2)
+    with pytest.raises(UserError, match="the target data set holds 1 episode.* delta r needs two"):
+        train(small_config(files[0], short, tmp_path / "run", estimator=estimator))
+    assert not (tmp_path / "run").exists()
 
 
 def test_nan_in_a_data_set_is_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -161,7 +239,15 @@ def test_nan_in_a_data_set_is_refused(files: tuple[Path, Path], tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"eta": -0.1}, {"mix": 1.5}, {"beginnings": 1.5}, {"clip": 0.0}, {"steps": 0}, {"algorithm": "magic"}],
+    [
+        {"eta": -0.1},
+        {"mix": 1.5},
+        {"beginnings": 1.5},
+        {"clip": 0.0},
+        {"steps": 0},
+        {"seed": -1},
+        {"algorithm": "magic"},
+    ],
 )
 def test_senseless_settings_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     with pytest.raises(UserError, match=next(iter(changes))):
@@ -173,6 +259,11 @@ def test_senseless_settings_are_refused(tmp_path: Path, changes: dict[str, objec
     [
         ("source: a\ntarget: b\nout: c\nsteps: 10\nstep: 3\n", "unknown setting 'step'"),
         ("source: a\ntarget: b\nout: c\nsettings: {lr: 3}\n", "unknown setting 'lr'"),
+        (
+            "source: a\ntarget: b\nout: c\nclassifiers: {input_noise: -1.0}\n",
+            "classifiers.input_noise is -1.0",
+        ),
+        ("source: a\ntarget: b\nout: c\ngap: {weight_decay: -1.0}\n", "gap.weight_decay is -1.0"),
         ("source: a\n", "missing"),
         ("- 1\n", "mapping"),
         ("a: [\n", "not YAML"),

@@ -65,6 +65,20 @@ def test_dry_run_reports_the_walks_before_ctrl_c(tmp_path: Path) -> None:
         assert len(data) >= STEPS
 
 
+@pytest.mark.parametrize("walks", [0, 1])
+def test_record_tells_the_rows_that_are_in_the_file(tmp_path: Path, walks: int) -> None:
+    out = tmp_path / "rows.h5"
+    command = ("record", "--driver", "pybullet", "--policy", "trot", "--world", "flat", "--episodes", "50")
+    status, answer = interrupted(f"{walks}\n", *command, "--out", str(out))
+    told = answer.splitlines()[0]
+    rows = 0
+    if out.exists():
+        with DataSet(out) as data:
+            rows = len(data)
+    assert status == 130 and rows >= walks * STEPS
+    assert told.startswith(f"{out if rows else 'no file'}: {rows} rows, {walks} whole walks, ")
+
+
 def test_demo_reports_the_walks_before_ctrl_c(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +90,25 @@ def test_demo_reports_the_walks_before_ctrl_c(
     assert main(["demo", "--fast", "--out", str(tmp_path / "demo")]) == 130
     answer = capsys.readouterr().out
     assert "0.50 +- 0.00" in answer and "rate_hz 49.998, drops 0" in answer and "interrupted" in answer
+
+
+def test_a_demo_moves_an_earlier_one_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = {"controller_node": {f"loop_ms_{share}": "0.000" for share in ("p50", "p99", "max")}}
+    monkeypatch.setattr(demo, "log_source", lambda plan: None)
+    monkeypatch.setattr(demo, "log_target", lambda plan: DryRunResult([], [], [], nodes, None, True))
+    for seed in ("1", "2"):
+        assert main(["demo", "--fast", "--seed", seed, "--out", str(tmp_path / "demo")]) == 130
+    assert "the earlier demo is now in" in capsys.readouterr().err
+    (moved,) = tmp_path.glob("demo-*")
+    seeds = [
+        json.loads((folder / "results.json").read_text())["seed"] for folder in (moved, tmp_path / "demo")
+    ]
+    assert seeds == [1, 2]
+    monkeypatch.chdir(tmp_path / "demo")
+    assert main(["demo", "--fast", "--out", "."]) == 2
+    assert "while you are in it" in capsys.readouterr().err
 
 
 def test_a_report_without_a_walk_says_so() -> None:

@@ -80,3 +80,20 @@ def test_rows_of_a_walk_are_recorded(robot: RobotClient, tmp_path: Path) -> None
     with DataSet(out) as data:
         assert (data.info.world, data.info.domain) == ("yard", "target")
         assert STEPS - told["lost"] <= len(data) == told["rows"] <= STEPS  # of the second walk alone
+
+
+def test_nobody_to_record_is_said(tmp_path: Path) -> None:
+    out = tmp_path / "nothing.h5"
+    command = [sys.executable, "-m", "dara_ros.command", "record", "--out", str(out), "--seconds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "nobody publishes joint_states, " in done.stderr and "ROS_DOMAIN_ID, DARA_NETWORK" in done.stderr
+    assert not out.exists()
+
+
+def test_a_walk_that_goes_on_already_is_no_success(robot: RobotClient, tmp_path: Path) -> None:
+    out = tmp_path / "late.h5"
+    command = [sys.executable, "-m", "dara_ros.command", "record", "--out", str(out), "--seconds", "0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "no file: 0 rows" in done.stdout and "no walk began" in done.stdout
+    assert not out.exists()

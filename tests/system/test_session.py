@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +124,14 @@ def test_wrong_parameters_are_the_users_to_mend(wrong: dict[str, str], line: str
     with pytest.raises(UserError, match=line) as refusal, open_dry_run(**wrong):
         pass
     assert "\n" not in str(refusal.value)
+
+
+def test_the_log_of_a_node_that_died_stays() -> None:
+    with pytest.raises(UserError, match="fast") as refusal, open_dry_run(mode="fast"):
+        pass
+    log = Path(str(refusal.value).split("(log: ")[1].removesuffix(")"))
+    assert "fast" in log.read_text()
+    shutil.rmtree(log.parent)
 
 
 INTERRUPTED = """
