@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,12 @@ def test_walks_are_told_apart_by_the_time_that_standing_up_takes(tmp_path) -> No
     assert (distance, steps, fell) == ([0.4, 0.2, -0.1], [5, 2, 1], [False, True, False])
     with pytest.raises(UserError, match="4 walks were made and 3 logged"):
         read_walks(file, load_robot("a1"), walks=4)
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stays of nodes that died stays among the test's files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +137,11 @@ def test_the_log_of_a_node_that_died_stays() -> None:
         pass
     log = Path(str(refusal.value).split("(log: ")[1].removesuffix(")"))
     assert "fast" in log.read_text()
-    shutil.rmtree(log.parent)
 
 
 INTERRUPTED = """
 import sys
+import tempfile
 from pathlib import Path
 from dara_ros.dry_run import run_episodes
 report = lambda done, total: print(done, flush=True)
