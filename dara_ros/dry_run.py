@@ -9,8 +9,6 @@ walk gave is read from the file that the logger wrote.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from .errors import UserError
 from .hardware.safety import Mode
 from .hardware.spec import RobotSpec, load_robot
 from .pictures import make_gif
-from .processes import NodeDied, Processes, free_domain_id
+from .processes import NodeDied, Processes, free_domain_id, log_folder
 from .session import CONTROLLER, LOGGER, ROBOT, Refused, RobotClient
 from .sim import EPISODE_STEPS
 from .sim.world import load_world
@@ -166,7 +164,7 @@ def open_dry_run(
     load_world(world)  # here, for its one line without the start of a node
     if steps < 1:
         raise UserError(f"cannot walk {steps} steps; give at least 1")
-    with _scratch() as scratch:
+    with log_folder() as scratch:
         folder = logs or scratch
         domain = free_domain_id()
         with _misuse(), Processes(folder, domain) as processes:
@@ -197,21 +195,6 @@ def run_episodes(
     """Walks of one policy through the nodes; see `open_dry_run` and `DryRun.run`."""
     with open_dry_run(robot, world, steps, mode) as dry_run:
         return dry_run.run(policy, seeds, out, exploration_noise, domain, progress, should_stop)
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """A temporary folder; it stays where a node died, for the error names its log."""
-    folder = Path(tempfile.mkdtemp(prefix="dara_"))
-    died = False
-    try:
-        yield folder
-    except Exception as error:
-        died = isinstance(error, NodeDied) or isinstance(error.__cause__, NodeDied)
-        raise
-    finally:
-        if not died:
-            shutil.rmtree(folder)
 
 
 @contextmanager

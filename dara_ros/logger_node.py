@@ -296,8 +296,7 @@ class LoggerNode(Node):
         """Which of the topics that a row needs nobody publishes while it records."""
         if not self._recording:
             return ""
-        needed = (*messages.MESSAGE_TYPES, parsing.JOINT_COMMANDS)
-        missing = [topic for topic in needed if self.count_publishers(topic) == 0]
+        missing = messages.unpublished(self)
         if not missing:
             return ""
         silence = f"no rows while nobody publishes {', '.join(missing)}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
+from rclpy.node import Node
 from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension
 
@@ -17,6 +18,7 @@ from .hardware.state import Array, JointCommand, RobotState
 from .parsing import (
     FOOT_CONTACTS,
     IMU,
+    JOINT_COMMANDS,
     JOINT_STATES,
     LEASE,
     NANO,
@@ -27,6 +29,11 @@ from .parsing import (
 )
 
 MESSAGE_TYPES = {JOINT_STATES: JointState, IMU: Imu, FOOT_CONTACTS: Float32MultiArray, ODOM: Odometry}
+
+
+def unpublished(node: Node) -> list[str]:
+    """Which of the topics that a row needs nobody publishes, as far as `node` knows."""
+    return [topic for topic in (*MESSAGE_TYPES, JOINT_COMMANDS) if node.count_publishers(topic) == 0]
 
 
 def stamp_message(stamp: int) -> Time:

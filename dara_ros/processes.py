@@ -16,13 +16,16 @@ import importlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +53,21 @@ class NodeDied(Exception):  # noqa: N818 (says what happened)
         self.status = status
         last = node.last_line() or "it said nothing"
         super().__init__(f"{node.name} ended with status {status}: {last} (log: {node.log})")
+
+
+@contextmanager
+def log_folder() -> Iterator[Path]:
+    """A temporary folder; it stays where a node died, for the error names its log."""
+    folder = Path(tempfile.mkdtemp(prefix="dara_"))
+    died = False
+    try:
+        yield folder
+    except Exception as error:
+        died = isinstance(error, NodeDied) or isinstance(error.__cause__, NodeDied)
+        raise
+    finally:
+        if not died:
+            shutil.rmtree(folder)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,10 +10,9 @@ from pathlib import Path
 
 from .errors import UserError
 from .hardware.spec import load_robot
-from .messages import MESSAGE_TYPES
+from .messages import unpublished
 from .network import require_domain
-from .parsing import JOINT_COMMANDS
-from .processes import NodeDied, Processes
+from .processes import NodeDied, Processes, log_folder
 from .session import LOGGER, Refused, RobotClient, SessionTimeout
 
 LOOK_INTERVAL = 0.2  # s between two looks at how far it is
@@ -75,8 +73,8 @@ def record(
     parameters = {"out": str(out), "robot": robot, "world": world, "domain": domain, "made_by": "dara record"}
     end = None if seconds is None else time.monotonic() + seconds
     with (
-        tempfile.TemporaryDirectory(prefix="dara_") as logs,
-        Processes(Path(logs), namespace=namespace, loopback=False) as processes,
+        log_folder() as logs,
+        Processes(logs, namespace=namespace, loopback=False) as processes,
     ):
         try:
             processes.start(LOGGER, parameters)
@@ -88,7 +86,7 @@ def record(
                     for service in asked():
                         said(_answer(client, service))
                     time.sleep(LOOK_INTERVAL)
-                silent = _silent(client)
+                silent = unpublished(client.node)
                 _answer(client, "stop")  # its figures tell what is wrong with the files
                 nodes = client.all_diagnostics([LOGGER])
         except (Refused, NodeDied) as error:
@@ -102,12 +100,6 @@ def record(
             "running, with the same ROS_DOMAIN_ID, DARA_NETWORK and namespace?"
         )
     return recorded
-
-
-def _silent(client: RobotClient) -> list[str]:
-    """Which of the topics that a row needs nobody publishes."""
-    needed = (*MESSAGE_TYPES, JOINT_COMMANDS)
-    return [topic for topic in needed if client.node.count_publishers(topic) == 0]
 
 
 def _answer(client: RobotClient, service: str) -> str:

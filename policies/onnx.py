@@ -61,8 +61,9 @@ def export_policy(
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_when_whole(path) as temporary:
         onnx.save(model, temporary)
-        report = _compare(module, temporary, observations)
-        golden = _golden(module, observations)
+        choice = _Choice(module)
+        report = _compare(module, choice, temporary, observations)
+        golden = _golden(choice, observations)
         pairs = replace(
             metadata,
             golden_observations=tuple(map(tuple, golden.tolist())),
@@ -109,7 +110,7 @@ def _check_weights(model: onnx.ModelProto, path: Path) -> None:
             )
 
 
-def _compare(module: torch.nn.Module, path: Path, observations: np.ndarray) -> ExportReport:
+def _compare(module: torch.nn.Module, choice: _Choice, path: Path, observations: np.ndarray) -> ExportReport:
     expected = _run(module, observations)
     if not np.isfinite(expected).all():
         raise UserError(f"{path.stem}: not written, the network gives NaN or infinity: the training diverged")
@@ -120,7 +121,6 @@ def _compare(module: torch.nn.Module, path: Path, observations: np.ndarray) -> E
     )
     differences = np.abs(actions - expected).max(axis=1)
     apart = np.flatnonzero(~(differences <= TOLERANCE))
-    choice = _Choice(module)
     ties = [int(i) for i in apart if _is_tie(choice, observations[i], actions[i])]
     if len(ties) < len(apart):
         raise UserError(
@@ -136,17 +136,16 @@ def _compare(module: torch.nn.Module, path: Path, observations: np.ndarray) -> E
 
 
 class _Choice:
-    """What a policy picks the best of; one that does not pick has its one action."""
+    """What a policy picks the best of, where it `picks`."""
 
     def __init__(self, module: torch.nn.Module) -> None:
+        self.picks = hasattr(module, "candidates")
         self._module: Any = module
         self._exact: Any = copy.deepcopy(module).double()
 
     @torch.no_grad()
     def __call__(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Actions (K, A), and how far each is behind the best (K,): up to 1 it may be rounding."""
-        if not hasattr(self._module, "candidates"):
-            return _run(self._module, observation[None]), np.zeros(1)
         state = torch.from_numpy(observation[None])
         actions, values = (part[0].numpy() for part in self._module.candidates(state))
         # A small value of a steep critic is off by more than its size says.
@@ -157,18 +156,21 @@ class _Choice:
 
 def _is_tie(choice: _Choice, observation: np.ndarray, action: np.ndarray) -> bool:
     """Whether ``action`` is as good as the one that torch gives, to rounding."""
+    if not choice.picks:
+        return False
     actions, behind = choice(observation)
     return bool((np.abs(actions[behind <= 1.0] - action).max(axis=1) <= TOLERANCE).any())
 
 
-def _golden(module: torch.nn.Module, observations: np.ndarray) -> np.ndarray:
+def _golden(choice: _Choice, observations: np.ndarray) -> np.ndarray:
     """Up to GOLDEN_PAIRS observations (G, S) whose action stays put under rounding, on any processor.
 
     They are taken at random where the lead of the best action is ten times what rounding does. Where there
     are too few such, those with the greatest lead are taken.
     """
     order = np.random.default_rng(0).permutation(len(observations))
-    choice = _Choice(module)
+    if not choice.picks:
+        return observations[order[:GOLDEN_PAIRS]]
     leads = np.array([_lead(*choice(observation)) for observation in observations[order]])
     most = np.argsort(-np.minimum(leads, 10.0), kind="stable")[:GOLDEN_PAIRS]
     golden = observations[order][most[leads[most] > 1.0]]
