@@ -95,7 +95,7 @@ def record(
     robot: Robot = "a1",
     world: Annotated[str, typer.Option(help="Name of the place; with --driver pybullet a world.")] = "real",
     domain: Annotated[Domain, typer.Option(help="What the file is for in training.")] = Domain.target,
-    seconds: Annotated[float | None, typer.Option(help="Stop after so long; else Ctrl-C stops.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="running: stop after so long; else Ctrl-C stops.")] = None,
     namespace: Annotated[str, typer.Option(help="ROS namespace of the robot.")] = "",
     driver: Annotated[
         Driver, typer.Option(help="running: a robot that runs already; pybullet: start a simulated one.")
@@ -121,6 +121,8 @@ def record(
     if seconds is not None and not 0.0 < seconds < math.inf:
         raise UserError(f"--seconds {seconds:g}: no time to record; give more than 0, or leave it to Ctrl-C")
     if driver is Driver.pybullet:
+        if seconds is not None:
+            raise UserError("--seconds goes with a robot that runs; with --driver pybullet give --episodes")
         seeds = range(seed, seed + episodes)
         walked = _walk(policy, robot, world, seeds, out, noise=noise, domain=domain.value)
         walked = replace(walked, file=out if out.exists() else None)  # the logger makes it with the first row

@@ -284,6 +284,11 @@ def test_no_time_to_record(dara: Dara, tmp_path: Path, seconds: str) -> None:
     refused(result, f"--seconds {seconds}", "Ctrl-C")
 
 
+def test_seconds_of_a_simulated_recording(dara: Dara, tmp_path: Path) -> None:
+    result = dara("record", "--driver", "pybullet", "--out", tmp_path / "x.h5", "--seconds", 5)
+    refused(result, "--seconds", "--episodes")
+
+
 @pytest.mark.parametrize("domain", ["233", "-1", "kitchen"])
 def test_no_ros_domain(dara: Dara, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, domain: str) -> None:
     pytest.importorskip("rclpy", reason="needs the extra [ros]")
