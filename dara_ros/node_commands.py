@@ -95,7 +95,7 @@ def record(
     robot: Robot = "a1",
     world: Annotated[str, typer.Option(help="Name of the place; with --driver pybullet a world.")] = "real",
     domain: Annotated[Domain, typer.Option(help="What the file is for in training.")] = Domain.target,
-    seconds: Annotated[float | None, typer.Option(help="running: stop after so long; else Ctrl-C stops.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="running: stop after so long, or at Ctrl-C.")] = None,
     namespace: Annotated[str, typer.Option(help="ROS namespace of the robot.")] = "",
     driver: Annotated[
         Driver, typer.Option(help="running: a robot that runs already; pybullet: start a simulated one.")
