@@ -212,6 +212,9 @@ def mujoco(
     collection_seed: CollectionSeed = 0,
     behaviours: Behaviours = "own",
     eta: Annotated[float, typer.Option(help="Weight of delta r.")] = 0.1,
+    mix: Annotated[
+        float, typer.Option(help="Share of target rows in a batch of both domains; 0: as the files are.")
+    ] = 0.0,
     size: Size = 1.0,
     networks: Annotated[
         str, typer.Option(help="paper: the papers' widths; small: two layers of 128, for CPUs.")
@@ -253,6 +256,7 @@ def mujoco(
         collection_seed=collection_seed,
         behaviours=behaviours,
         eta=eta,
+        mix=mix,
         size=size,
         networks=networks,
         steps=steps,

@@ -78,6 +78,7 @@ class Study:
     collection_seed: int = 0  # of all data sets
     eta: float = DEFAULT_ETA
     behaviours: str = "own"  # that walk in the source: its own, or the target's
+    mix: float = 0.0  # share of target rows in a batch of both domains' rows; 0: as the files are
     size: float = 1.0  # of all data sets, as a share of the paper's
     networks: str = "small"
     steps: int = 20_000  # gradient steps of every training, warm-ups included
@@ -101,6 +102,8 @@ class Study:
                 f"there are: {', '.join(name for name in CONDITIONS if name in tried)}"
             )
         check_eta(self.eta)
+        if not 0.0 <= self.mix < 1.0:
+            raise UserError(f"mix: give a share of target rows below 1, or 0 for the files', not {self.mix}")
         if not 0.0 < self.size <= 1.0:
             raise UserError(f"size: give a share of the paper's data, above 0 and at most 1, not {self.size}")
         for name, least in (("seeds", 1), ("collection_seed", 0), ("steps", LEAST_STEPS), ("episodes", 1)):
@@ -111,10 +114,11 @@ class Study:
         """What must be known to read a table of it."""
         short = f" (SIZE {self.size:g}: the paper has 1,000,000)" if self.size < 1.0 else ""
         walked = ", the target's behaviours in the source" if self.behaviours == "target" else ""
+        mixed = f", {self.mix:.0%} of a batch are target rows" if self.mix else ""
         return (
             f"10T and 10S of {full_rows(self.size):,} rows{short}, networks: {self.networks}, "
             f"{self.steps:,} gradient steps, training seeds: {self.seeds}, "
-            f"{self.episodes} episodes of the last policy, eta {self.eta:g}{walked}"
+            f"{self.episodes} episodes of the last policy, eta {self.eta:g}{walked}{mixed}"
         )
 
     def trials(self) -> Iterator[Row]:
@@ -141,6 +145,7 @@ class Study:
                     collection_seed=self.collection_seed,
                     # Uniform actions are nobody's.
                     behaviours=self.behaviours if uses_source and data_set != "random" else "own",
+                    mix=self.mix if CONDITIONS[condition].rows == "union" else 0.0,
                 )  # fmt: skip
                 yield replace(trial, data=digest(*recipes(trial)), learner=_digest(repr(learner_of(trial))))
 
@@ -157,6 +162,7 @@ class Row:
         networks: the paper's widths, or small ones.
         collection_seed: of the data sets.
         behaviours: that walk in the source: its own, or the target's.
+        mix: share of target rows in a batch; 0: as the files are.
         data: digest of what the data sets depend on: behaviours, dynamics, size, seed.
         learner: digest of the algorithm's hyper-parameters.
         score: D4RL's, 0 for uniform actions and 100 for its expert, in the target's dynamics.
@@ -175,6 +181,7 @@ class Row:
     episodes: int
     collection_seed: int
     behaviours: str
+    mix: float
     data: str = ""
     learner: str = ""
     version: str = ""

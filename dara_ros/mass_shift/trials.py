@@ -164,7 +164,7 @@ def config(trial: Row, folder: Path, device: str = "cpu") -> TrainConfig:
         out=str(_out(trial, folder)),
         algorithm=trial.algorithm,
         eta=0.0 if condition.penalty == "truth" else trial.eta,
-        mix=1.0 if condition.rows == "target" else None,
+        mix=1.0 if condition.rows == "target" else trial.mix or None,
         penalty=condition.penalty if condition.penalty in PENALTIES else "rows",
         classifiers=CLASSIFIERS,
         steps=one.steps,
@@ -181,7 +181,8 @@ def _out(trial: Row, folder: Path) -> Path:
     """The folder of a run: another for every trial, but for the episodes that judge it."""
     cell = f"{trial.task}_{trial.data_set}_{trial.data}"
     learner = f"{trial.algorithm}_{trial.networks}_{trial.steps}"
-    return folder / "runs" / cell / f"{learner}_{trial.condition}_eta{trial.eta:g}_{trial.seed}"
+    trained_on = f"{trial.condition}_eta{trial.eta:g}_mix{trial.mix:g}"
+    return folder / "runs" / cell / f"{learner}_{trained_on}_{trial.seed}"
 
 
 def _steps_done(trial: Row, folder: Path) -> int:

@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..policies.whole_files import replaced_when_whole
 
 Line = TypeVar("Line")
-CHOSEN = ("eta", "size")  # floats that were set, not measured
+CHOSEN = ("eta", "size", "mix")  # floats that were set, not measured
 
 
 def read_table(path: Path, kind: type[Line]) -> list[Line]:

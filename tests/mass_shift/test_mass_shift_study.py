@@ -21,6 +21,7 @@ from dara_ros.mass_shift.study import (
     CONDITIONS,
     DATA_SETS,
     LEAST_STEPS,
+    MABE_MODES,
     NETWORKS,
     TASKS,
     Row,
@@ -81,6 +82,7 @@ def test_small_networks_are_small_and_nothing_is_left_out() -> None:
         ({"algorithms": ("awr",), "conditions": ("tune",)}, "awr: not tried in tune; there are: 10T, 1T,"),
         ({"behaviours": "mine"}, "no behaviours 'mine'; there are: own, target"),
         ({"networks": "big"}, "no networks 'big'; there are: small, paper"),
+        ({"mix": 1.0}, "mix: give a share of target rows below 1, or 0 for the files', not 1.0"),
         ({"size": 0.0}, "size: give a share of the paper's data, above 0 and at most 1, not 0.0"),
         ({"size": 2.0}, "size: give a share"),
         ({"steps": 19}, "steps: give at least 20, not 19"),
@@ -100,7 +102,7 @@ def test_results_are_written_in_order_and_read_back(tmp_path: Path) -> None:
     assert one.read_bytes() == other.read_bytes()
     assert one.read_text().startswith(
         "task,data_set,algorithm,condition,seed,eta,steps,size,networks,episodes,collection_seed,behaviours,"
-        "data,learner,version,score,return\n"
+        "mix,data,learner,version,score,return\n"
     )
     assert set(read_table(one, Row)) == set(rows)
 
@@ -112,6 +114,8 @@ def test_what_is_done_is_not_done_again_and_what_differs_is(monkeypatch: pytest.
     for other in ({"steps": 21}, {"size": 0.002}, {"networks": "paper"}, {"collection_seed": 1}):
         assert len(missing(replace(STUDY, **other), rows)) == len(rows)
     assert {trial.condition for trial in missing(replace(STUDY, eta=0.2), rows)} == set(PENALISED)
+    mixed = {trial.condition for trial in missing(replace(STUDY, mix=0.5), rows)}
+    assert mixed == {"union", *PENALISED, *MABE_MODES}
     with monkeypatch.context() as chosen:
         chosen.setitem(CHOSEN, "bcq", {"kl_weight": 0.1})
         assert {trial.algorithm for trial in missing(STUDY, rows)} == {"bcq"}

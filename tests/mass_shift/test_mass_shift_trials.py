@@ -52,6 +52,8 @@ def test_conditions_become_settings(folder: Path) -> None:
     conditions = ("10T", "1T", "union", "dara", "constant", "tune")
     found = {trial.condition: config(trial, folder) for trial in trials_of(conditions=conditions, seeds=1)}
     assert {name: c.mix for name, c in found.items() if c.mix is not None} == {"10T": 1.0, "1T": 1.0}
+    halves = [config(trial, folder) for trial in trials_of(conditions=conditions, seeds=1, mix=0.5)]
+    assert [c.mix for c in halves] == [1.0, 1.0, 0.5, 0.5, 0.5, None]
     assert {name: (c.eta, c.penalty) for name, c in found.items() if c.eta} == {
         "dara": (0.1, "rows"),
         "constant": (0.1, "constant"),
