@@ -114,7 +114,7 @@ class Study:
         """What must be known to read a table of it."""
         short = f" (SIZE {self.size:g}: the paper has 1,000,000)" if self.size < 1.0 else ""
         walked = ", the target's behaviours in the source" if self.behaviours == "target" else ""
-        mixed = f", {self.mix:.0%} of a batch are target rows" if self.mix else ""
+        mixed = f", a share of {self.mix:g} of every batch is the target's" if self.mix else ""
         return (
             f"10T and 10S of {full_rows(self.size):,} rows{short}, networks: {self.networks}, "
             f"{self.steps:,} gradient steps, training seeds: {self.seeds}, "
