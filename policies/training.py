@@ -547,10 +547,21 @@ def _result(job: _Job) -> TrainResult:
     elif policy is None:
         message = "stopped before training began: no policy yet"
     else:
-        message = f"{policy}: {config.algorithm}, eta {config.eta:g}, {steps} steps"
+        message = f"{policy}: {config.algorithm}, eta {config.eta:g}, {steps} steps{_nothing_taken(job)}"
         if stopped:
             message = f"stopped at step {steps} (--resume goes on); {message}"
     return TrainResult(job.out, policy, steps, stopped, bool(job.failure), job.figures, message)
+
+
+def _nothing_taken(job: _Job) -> str:
+    """What the user must know where delta r says nothing."""
+    of_source = job.figures.get("delta_r", {}).get("source", {"std": 1.0})
+    if of_source["std"] or of_source["mean"]:
+        return ""
+    return (
+        "; delta r is 0 on every source row, so no reward was augmented: nothing that tells the domains "
+        "apart held on held-out episodes (more episodes of the target may mend it)"
+    )
 
 
 @contextmanager

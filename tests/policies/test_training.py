@@ -126,6 +126,15 @@ def test_dara_turns_away_from_what_only_the_source_can_do(files: tuple[Path, Pat
         assert ("classifiers" in result.figures) == (result.out / "delta_r.pt").exists() == (eta > 0)
 
 
+def test_a_delta_r_that_says_nothing_is_told(files: tuple[Path, Path], tmp_path: Path) -> None:
+    config = small_config(*files, tmp_path / "useful", eta=0.5)
+    assert "delta r" not in train(config).message
+    useless = replace(config.classifiers, learning_rate=10.0)  # no step is better than none
+    result = train(replace(config, out=str(tmp_path / "useless"), classifiers=useless))
+    assert result.figures["delta_r"]["source"]["std"] == 0.0
+    assert "delta r is 0 on every source row" in result.message
+
+
 def test_stop_before_training_leaves_no_policy(files: tuple[Path, Path], tmp_path: Path) -> None:
     result = train(small_config(*files, tmp_path / "run"), should_stop=lambda: True)
     assert result.stopped and result.policy is None and "no policy yet" in result.message
