@@ -228,6 +228,9 @@ def mujoco(
         int | None, typer.Option(help="Processes; all cores unless given, one on a GPU.", min=1)
     ] = None,
     ray: Cluster = None,
+    only_print: Annotated[
+        bool, typer.Option("--print", help="Train nothing: the tables of what the results hold by now.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Hopper and Walker2d with other masses, with DARA and without: the seeds' tables, and a control.
@@ -237,6 +240,7 @@ def mujoco(
     \b
     Example:
       dara benchmark mujoco --algorithm bcq --task hopper --data-set random --size 0.05 --seeds 2
+      dara benchmark mujoco --csv docs/results/mujoco.csv --print
     """
     from .sim.mujoco_tasks import load_task, make_environment
 
@@ -268,8 +272,12 @@ def mujoco(
     results = csv or out / "results.csv"
     rows = read_table(results, Row)
     work, asked = missing(study, rows), set(study.trials())
-    total = len(asked)
-    say(f"{total - len(work)} of {total} trials are in {results}; {study.terms()}")
+    there = f"{len(asked) - len(work)} of {len(asked)} trials are in {results}"
+    if only_print:
+        if len(work) == len(asked):
+            raise UserError(f"{there}: nothing to print; choose others, or run some without --print")
+        work = []
+    say(f"{there}; {study.terms()}")
     failed: list[Failure] = []
     with stop_on_interrupt() as interrupted, progress_bars() as report:
         if ray is None:

@@ -174,6 +174,9 @@ def test_from_a_command_to_a_table(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert [row.condition for row in read_table(tmp_path / "results.csv", Row)] == ["1T"]
     assert "SIZE 0.001" in out.split("\n")[0] and "· | 8.3 ↓" in out
 
+    assert main([*words, "--print"]) == 0
+    assert "· | 8.3 ↓" in capfd.readouterr().out
+
     hindrance.unlink()
     before = (tmp_path / "results.csv").read_text().split("\n")[1]
     assert main([*words, "--json"]) == 0
@@ -196,6 +199,7 @@ def test_from_a_command_to_a_table(tmp_path: Path, capfd: pytest.CaptureFixture[
         (("--size", "0"), "size: give a share"),
         (("--device", "tpu"), "'tpu' is not one of"),
         (("--csv", __file__), "no results of this benchmark"),
+        (("--print",), "0 of 2 trials are in"),
     ],
 )
 def test_wrong_words_on_the_command_line(
