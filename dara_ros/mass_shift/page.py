@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -105,10 +106,14 @@ def summary(study: Study, found: Mapping[Key, Score]) -> list[str]:
     deviation = seed_deviation(found)
     if deviation is not None:
         lines.append(f"Seeds of one cell and condition deviate by {deviation:.1f} points (pooled).")
-    fewer = [score for score in found.values() if len(score.by_seed) < study.seeds]
+    fewer = Counter(
+        (score.algorithm, score.condition, len(score.by_seed))
+        for score in found.values()
+        if len(score.by_seed) < study.seeds
+    )
     if fewer:
-        names = (f"{s.task} {s.data_set} {s.algorithm} {s.condition} ({len(s.by_seed)})" for s in fewer)
-        lines.append(f"Fewer than {study.seeds} seeds so far: {', '.join(names)}")
+        counted = (f"{' '.join(map(str, kind))} in {cells}" for kind, cells in fewer.items())
+        lines.append(f"Fewer than {study.seeds} seeds, in how many cells: {', '.join(counted)}")
     return lines
 
 

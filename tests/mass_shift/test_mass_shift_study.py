@@ -218,7 +218,7 @@ def test_the_end_of_the_tables_says_who_is_above_whom_and_what_is_short() -> Non
     assert "DARA above Tune in 9 of 10 cells (paper: 33 of 40), by " in text
     assert "DARA above the target's 1T alone in 11 of 12 cells (paper: " in text
     assert "\nSeeds of one cell and condition deviate by " in text
-    assert text.endswith("Fewer than 2 seeds so far: walker2d random mabe prior_from_source (1)")
+    assert text.endswith("Fewer than 2 seeds, in how many cells: mabe prior_from_source 1 in 1")
     assert "SIZE 0.001: the paper has 1,000,000" in text.split("\n")[0]
     full = as_text(replace(STUDY, size=1.0), {})
     assert "SIZE" not in full and "·" in full and "0 of 0 cells" in full
