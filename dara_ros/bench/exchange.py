@@ -1,4 +1,4 @@
-"""What MuJoCo's behaviours are worth in the other dynamics: what a policy could gain by imitating the source."""
+"""What MuJoCo's behaviours are worth in the other dynamics, and so what imitating the source would be."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from dara_ros.bench.exchange import DYNAMICS, TASKS, measure
 def test_experts_are_at_home_in_their_own_dynamics() -> None:
     rows = list(measure(1))
     assert len(rows) == len({(row.task, row.behaviour, row.trained_in, row.walks_in) for row in rows}) == 16
-    scores = {(row.task, row.trained_in, row.walks_in): row.score for row in rows if row.behaviour == "expert"}
+    experts = [row for row in rows if row.behaviour == "expert"]
+    scores = {(row.task, row.trained_in, row.walks_in): row.score for row in experts}
     for task in TASKS:
         for own, other in (DYNAMICS, DYNAMICS[::-1]):
             assert scores[task, own, own] > 1.4 * scores[task, own, other], (task, own)
