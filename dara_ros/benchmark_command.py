@@ -211,6 +211,9 @@ def mujoco(
     seeds: Annotated[int, typer.Option(help="Training seeds.")] = 3,
     collection_seed: CollectionSeed = 0,
     behaviours: Behaviours = "own",
+    target: Annotated[
+        str, typer.Option(help="Whose feet are the target's: plain, or shifted; the source has the others.")
+    ] = "plain",
     eta: Annotated[float, typer.Option(help="Weight of delta r.")] = 0.1,
     mix: Annotated[
         float, typer.Option(help="Share of target rows in a batch of both domains; 0: as the files are.")
@@ -259,6 +262,7 @@ def mujoco(
         seeds=seeds,
         collection_seed=collection_seed,
         behaviours=behaviours,
+        target=target,
         eta=eta,
         mix=mix,
         size=size,

@@ -1,7 +1,7 @@
 """Data sets of MuJoCo's tasks, in D4RL's senses of the words (Fu et al. 2020), made here.
 
-`plain` is the target and `shifted` the source. `10T` is the `data_set` of `plain`, `10S` that of
-`shifted`, and `1T` is `tenth` of 10T.
+`plain` is the target and `shifted` the source, unless said otherwise. `10T` is the `data_set` of the target,
+`10S` that of the source, and `1T` is `tenth` of 10T.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .policies.runtime import Policy
 from .policies.whole_files import replaced_when_whole
 from .sim.mujoco_tasks import load_task, make_environment
 
-DOMAINS: dict[str, Literal["source", "target"]] = {"plain": "target", "shifted": "source"}
+SHIFTS = ("plain", "shifted")
 BEHAVIOURS_OF = ("own", "target")
 QUALITIES = ("random", "medium", "medium-replay", "medium-expert")
 # Standard deviations of the Gaussian noise on a behaviour's mean action; each episode draws one of them. It
@@ -45,6 +45,7 @@ class Recipe:
             medium), or `medium-expert` (half each).
         rows: how many; the last episode is cut to fit.
         behaviours: whose walk: the shift's `own`, which were trained in it, or the `target`'s.
+        target: whose dynamics are the target's, `plain` or `shifted`; the others are the source's.
 
     Raises:
         UserError: there is no such thing.
@@ -56,12 +57,14 @@ class Recipe:
     rows: int
     seed: int
     behaviours: str = "own"
+    target: str = "plain"
 
     def __post_init__(self) -> None:
         if self.rows < 1:
             raise UserError(f"cannot collect {self.rows} transitions; give at least 1")
         for kind, value, known in (
-            ("shift", self.shift, DOMAINS),
+            ("shift", self.shift, SHIFTS),
+            ("target", self.target, SHIFTS),
             ("quality", self.quality, QUALITIES),
             ("choice of behaviours", self.behaviours, BEHAVIOURS_OF),
         ):
@@ -77,16 +80,22 @@ class Recipe:
         """Name of the task with its dynamics."""
         return f"{self.task}_{self.shift}"
 
+    @property
+    def domain(self) -> Literal["source", "target"]:
+        """Which of the two it is data of."""
+        return "target" if self.shift == self.target else "source"
+
     def file(self, folder: Path) -> Path:
         """Where `data_set` puts it."""
         walkers = "" if self.behaviours == "own" else f"_by_{self.behaviours}"
-        return folder / f"{self.world}{walkers}_{self.quality}_{self.rows}_{self.seed}.h5"
+        role = "" if self.target == "plain" else f"_as_{self.domain}"
+        return folder / f"{self.world}{walkers}{role}_{self.quality}_{self.rows}_{self.seed}.h5"
 
     def behaviour_files(self) -> list[Path | None]:
         """The policies that take turns; None is uniform actions."""
         if self.quality == "random":
             return [None]
-        trained_in = self.world if self.behaviours == "own" else f"{self.task}_plain"
+        trained_in = self.world if self.behaviours == "own" else f"{self.task}_{self.target}"
         shipped = shipped_behaviours(trained_in)
         if "medium" not in shipped:
             raise UserError(
@@ -107,6 +116,7 @@ class Recipe:
             {
                 "command": "mujoco data set",
                 **{"quality": self.quality, "rows": self.rows, "seed": self.seed, "noise": EXPLORATION_NOISE},
+                **({} if self.target == "plain" else {"domain": self.domain}),
                 "task": load_task(self.world).model_dump(),
                 "behaviours": [file and hashlib.sha256(file.read_bytes()).hexdigest() for file in files],
             }
@@ -130,8 +140,7 @@ def data_set(
         return path
     environment = make_environment(load_task(recipe.world))
     policies = [load_policy(file, environment) if file else None for file in recipe.behaviour_files()]
-    domain = DOMAINS[recipe.shift]
-    info = robotless_info(*sizes(environment), world=recipe.world, domain=domain, made_by=made_by)
+    info = robotless_info(*sizes(environment), world=recipe.world, domain=recipe.domain, made_by=made_by)
     folder.mkdir(parents=True, exist_ok=True)
     # No two data sets share the randomness of their episodes.
     seeds = episode_seeds(recipe.seed << 32 | zlib.crc32(f"{recipe.world}_{recipe.quality}".encode()))

@@ -12,13 +12,13 @@ from ..sim.mujoco_tasks import MujocoTask, load_task, make_environment
 VELOCITY_BOUND = 10.0  # gymnasium clips what it shows of velocities to this
 
 
-def apart(task: str, rows: Batch) -> np.ndarray:
+def apart(source: str, target: str, rows: Batch) -> np.ndarray:
     """(N,) how far the next observations of a source's rows are apart in the two domains.
 
     Squared difference in variances of the source's steps, mean over the columns. Where `is_clipped` it is
     that of the nearest state that can be shown.
     """
-    of_source, of_target = (outcomes(load_task(f"{task}_{shift}"), rows) for shift in ("shifted", "plain"))
+    of_source, of_target = (outcomes(load_task(world), rows) for world in (source, target))
     spread = (rows.next_observations - rows.observations).std(0)
     return np.square((of_target - of_source) / spread).mean(1)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from ..errors import UserError
-from ..mujoco_data import BEHAVIOURS_OF, QUALITIES, Recipe
+from ..mujoco_data import BEHAVIOURS_OF, QUALITIES, SHIFTS, Recipe
 from ..policies.dara import DEFAULT_ETA, check_eta
 from .learners import Stage, stage
 
@@ -78,6 +78,7 @@ class Study:
     collection_seed: int = 0  # of all data sets
     eta: float = DEFAULT_ETA
     behaviours: str = "own"  # that walk in the source: its own, or the target's
+    target: str = "plain"  # whose dynamics are the target's; the source has the others
     mix: float = 0.0  # share of target rows in a batch of both domains' rows; 0: as the files are
     size: float = 1.0  # of all data sets, as a share of the paper's
     networks: str = "small"
@@ -91,6 +92,7 @@ class Study:
             ("algorithm", self.algorithms, ALGORITHMS),
             ("condition", self.conditions, tuple(CONDITIONS)),
             ("behaviours", (self.behaviours,), BEHAVIOURS_OF),
+            ("target", (self.target,), SHIFTS),
             ("networks", (self.networks,), NETWORKS),
         ):
             if wrong := [value for value in chosen if value not in known]:
@@ -114,11 +116,13 @@ class Study:
         """What must be known to read a table of it."""
         short = f" (SIZE {self.size:g}: the paper has 1,000,000)" if self.size < 1.0 else ""
         walked = ", the target's behaviours in the source" if self.behaviours == "target" else ""
+        swapped = ", SWAPPED: light feet in the target, whole ones in the source"
+        roles = swapped if self.target == "shifted" else ""
         mixed = f", a share of {self.mix:g} of every batch is the target's" if self.mix else ""
         return (
             f"10T and 10S of {full_rows(self.size):,} rows{short}, networks: {self.networks}, "
             f"{self.steps:,} gradient steps, training seeds: {self.seeds}, "
-            f"{self.episodes} episodes of the last policy, eta {self.eta:g}{walked}{mixed}"
+            f"{self.episodes} episodes of the last policy, eta {self.eta:g}{walked}{roles}{mixed}"
         )
 
     def trials(self) -> Iterator[Row]:
@@ -145,6 +149,7 @@ class Study:
                     collection_seed=self.collection_seed,
                     # Uniform actions are nobody's.
                     behaviours=self.behaviours if uses_source and data_set != "random" else "own",
+                    target=self.target,
                     mix=self.mix if CONDITIONS[condition].rows == "union" else 0.0,
                 )  # fmt: skip
                 yield replace(trial, data=digest(*recipes(trial)), learner=_digest(repr(learner_of(trial))))
@@ -162,6 +167,7 @@ class Row:
         networks: the paper's widths, or small ones.
         collection_seed: of the data sets.
         behaviours: that walk in the source: its own, or the target's.
+        target: whose dynamics are the target's; the source has the others.
         mix: share of target rows in a batch; 0: as the files are.
         data: digest of what the data sets depend on: behaviours, dynamics, size, seed.
         learner: digest of the algorithm's hyper-parameters.
@@ -181,6 +187,7 @@ class Row:
     episodes: int
     collection_seed: int
     behaviours: str
+    target: str
     mix: float
     data: str = ""
     learner: str = ""
@@ -206,7 +213,9 @@ def missing(study: Study, rows: Iterable[Row]) -> list[Row]:
 def recipes(trial: Row) -> tuple[Recipe, Recipe]:
     """How the files of a trial are made: of the source, and of the target."""
     alike = trial.data_set, full_rows(trial.size), trial.collection_seed
-    return Recipe(trial.task, "shifted", *alike, trial.behaviours), Recipe(trial.task, "plain", *alike)
+    (other,) = set(SHIFTS) - {trial.target}
+    source = Recipe(trial.task, other, *alike, trial.behaviours, trial.target)
+    return source, Recipe(trial.task, trial.target, *alike, target=trial.target)
 
 
 def learner_of(trial: Row) -> Stage:

@@ -69,11 +69,17 @@ def data_files(trial: Row) -> tuple[DataFile, DataFile]:
     return source, target
 
 
+def worlds_of(trial: Row) -> tuple[str, str]:
+    """Of the source and of the target."""
+    source, target = recipes(trial)
+    return source.world, target.world
+
+
 def make_files(files: Sequence[DataFile], folder: Path, done: Callable[[Any], None] = _nothing) -> None:
     """All of them, and the tenths; `done` is called with each."""
     for file in files:
         path = file.make(folder)
-        if file.shift == "plain":
+        if file.domain == "target":
             tenth(path)
         done(file)
 
@@ -242,7 +248,7 @@ def _distances(trial: Row, folder: Path, source: DataSet) -> np.ndarray:
     """(N,) `apart` of all rows; it takes minutes, and is kept for the other seeds."""
     path = folder / "delta_r" / f"{trial.task}_{trial.data_set}_{trial.data}_apart.npy"
     if not path.exists():
-        found = apart(trial.task, source.rows(np.arange(len(source))))
+        found = apart(*worlds_of(trial), source.rows(np.arange(len(source))))
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced_when_whole(path) as to, open(to, "wb") as file:
             np.save(file, found)
@@ -251,6 +257,7 @@ def _distances(trial: Row, folder: Path, source: DataSet) -> np.ndarray:
 
 def judge(trial: Row, policy: Path) -> Row:
     """The trial's row: episodes of the policy in the target's dynamics."""
-    walks = evaluate(policy, load_task(f"{trial.task}_plain"), trial.episodes, EVALUATION_SEED)
+    _, world = worlds_of(trial)
+    walks = evaluate(policy, load_task(world), trial.episodes, EVALUATION_SEED)
     value = float(np.mean([walk.rewards.sum() for walk in walks]))
     return replace(trial, version=__version__, score=normalised_score(trial.task, value), return_=value)

@@ -21,7 +21,7 @@ from ..policies.dataset import Batch, DataSet
 from ..policies.dynamics_gap import DynamicsGap, GapConfig, train_gap
 from .outcomes import apart, is_clipped
 from .study import Row
-from .trials import classifiers, config
+from .trials import classifiers, config, worlds_of
 
 ROWS = 20_000  # of the source, at most
 ROWS_SEED = 70_000  # of their choice
@@ -77,15 +77,19 @@ class Told:
     auc_sas: float | None = None
 
 
-def truth(task: str, source: DataSet) -> Truth:
-    """The truth about random rows of a source, of those whose states are known whole."""
+def truth(worlds: tuple[str, str], source: DataSet) -> Truth:
+    """The truth about random rows of a source, of those whose states are known whole.
+
+    Args:
+        worlds: the tasks of source and target.
+    """
     rng = np.random.default_rng(ROWS_SEED)
     drawn = np.sort(rng.permutation(len(source))[:ROWS])
     chosen = drawn[~is_clipped(source.rows(drawn).observations)]
     rows = source.rows(chosen)
     starts, ends = source.episodes()
     returns = np.add.reduceat(source.column("rewards").astype(np.float64), starts)
-    return Truth(rows, apart(task, rows), returns[np.searchsorted(ends, chosen, side="right")])
+    return Truth(rows, apart(*worlds, rows), returns[np.searchsorted(ends, chosen, side="right")])
 
 
 def judge(trials: list[Row], folder: Path) -> list[Told]:
@@ -99,7 +103,7 @@ def judge(trials: list[Row], folder: Path) -> list[Told]:
     first = trials[0]
     files = config(first, folder)
     with DataSet(files.source) as source, DataSet(files.target) as target:
-        known = truth(first.task, source)
+        known = truth(worlds_of(first), source)
         told = [_told(first, "truth", known, known.apart, known.apart)]
         for name, estimator_of in ESTIMATORS.items():
             deltas: list[np.ndarray] = []

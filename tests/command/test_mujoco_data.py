@@ -101,6 +101,18 @@ def test_the_domains_are_told(tmp_path: Path) -> None:
             assert (data.observation_size, data.action_size) == (17, 6)
 
 
+def test_the_domains_may_be_swapped(tmp_path: Path) -> None:
+    """The same rows, of the other domain, in a file of their own."""
+    for shift, domain in (("plain", "source"), ("shifted", "target")):
+        recipe = Recipe("hopper", shift, "medium", 50, 0)
+        usual, swapped = (data_set(one, tmp_path) for one in (recipe, replace(recipe, target="shifted")))
+        assert usual != swapped
+        with DataSet(usual) as one, DataSet(swapped) as other:
+            assert other.info.domain == domain != one.info.domain
+        rows, same = columns(usual), columns(swapped)
+        assert all(np.array_equal(rows[name], same[name]) for name in rows)
+
+
 def test_the_targets_behaviours_walk_in_the_source(tmp_path: Path) -> None:
     """From the same start with the same noise, another policy's actions."""
     recipe = Recipe("hopper", "shifted", "medium", 300, 0)

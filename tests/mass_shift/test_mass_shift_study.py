@@ -81,6 +81,7 @@ def test_small_networks_are_small_and_nothing_is_left_out() -> None:
         ({"conditions": ("magic",)}, "no condition 'magic'; there are: 10T,"),
         ({"algorithms": ("awr",), "conditions": ("tune",)}, "awr: not tried in tune; there are: 10T, 1T,"),
         ({"behaviours": "mine"}, "no behaviours 'mine'; there are: own, target"),
+        ({"target": "mine"}, "no target 'mine'; there are: plain, shifted"),
         ({"networks": "big"}, "no networks 'big'; there are: small, paper"),
         ({"mix": 1.0}, "mix: give a share of target rows below 1, or 0 for the files', not 1.0"),
         ({"size": 0.0}, "size: give a share of the paper's data, above 0 and at most 1, not 0.0"),
@@ -102,7 +103,7 @@ def test_results_are_written_in_order_and_read_back(tmp_path: Path) -> None:
     assert one.read_bytes() == other.read_bytes()
     assert one.read_text().startswith(
         "task,data_set,algorithm,condition,seed,eta,steps,size,networks,episodes,collection_seed,behaviours,"
-        "mix,data,learner,version,score,return\n"
+        "target,mix,data,learner,version,score,return\n"
     )
     assert set(read_table(one, Row)) == set(rows)
 
@@ -132,6 +133,18 @@ def test_the_targets_behaviours_make_another_source_and_nothing_else() -> None:
         assert b == replace(a, behaviours="target", data=b.data) and a.data != b.data
         (source, target), (of_target, same) = recipes(a), recipes(b)
         assert same == target and of_target == replace(source, behaviours="target")
+
+
+def test_swapped_domains_are_other_trials_and_said() -> None:
+    study = Study(conditions=("union",), algorithms=("bcq",), seeds=1)
+    swapped = replace(study, target="shifted", behaviours="target")
+    assert "SWAPPED" in swapped.terms() and "SWAPPED" not in study.terms()
+    for usual, trial in zip(study.trials(), swapped.trials(), strict=True):
+        assert usual.data != trial.data
+        source, target = recipes(trial)
+        assert (source.world, source.domain) == (f"{trial.task}_plain", "source")
+        assert (target.world, target.domain) == (f"{trial.task}_shifted", "target")
+        assert source.behaviour_files() == target.behaviour_files()
 
 
 # -- the seeds' numbers -------------------------------------------------------------------------------------

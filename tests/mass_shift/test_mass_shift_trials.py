@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,13 +18,14 @@ from dara_ros.command import main
 from dara_ros.errors import UserError
 from dara_ros.mass_shift import trials as trials_module
 from dara_ros.mass_shift.study import Row, Study
-from dara_ros.mass_shift.trials import config, have_files, run_trials, together, training_jobs
+from dara_ros.mass_shift.trials import config, have_files, judge, run_trials, together, training_jobs
 from dara_ros.mujoco_rollouts import normalised_score
 from dara_ros.policies import training as training_module
 from dara_ros.policies.classifiers import ClassifierConfig
 from dara_ros.policies.dataset import DataSet
 from dara_ros.policies.train_config import TrainConfig
 from dara_ros.policies.training import TrainResult, train_many
+from dara_ros.sim.mujoco_tasks import MujocoTask
 from dara_ros.studies.rows import read_table
 
 STUDY = Study(
@@ -69,6 +71,24 @@ def test_conditions_become_settings(folder: Path) -> None:
     modes = trials_of(algorithms=("mabe",), conditions=("prior_from_source", "prior_from_target"), seeds=1)
     settings = [config(trial, folder).settings for trial in modes]
     assert [(s.prior_from, s.model_from) for s in settings] == [("source", "target"), ("target", "source")]
+
+
+@pytest.mark.parametrize(("target", "world"), [("plain", "hopper_plain"), ("shifted", "hopper_shifted")])
+def test_a_policy_is_judged_in_the_targets_dynamics(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, target: str, world: str
+) -> None:
+    asked = []
+
+    def stands(policy: Path, task: MujocoTask, episodes: int, seed: int) -> list[SimpleNamespace]:
+        asked.append(task.name)
+        return [SimpleNamespace(rewards=np.zeros(1))]
+
+    monkeypatch.setattr(trials_module, "evaluate", stands)
+    trial = trials_of(target=target, conditions=("1T",), seeds=1)[0]
+    assert judge(trial, folder).return_ == 0.0
+    assert asked == [world]
+    with DataSet(config(trial, folder).target) as rows:
+        assert (rows.info.world, rows.info.domain) == (world, "target")
 
 
 def test_runs_that_may_train_together_do(folder: Path) -> None:

@@ -31,7 +31,7 @@ QUICK_GAP = GapConfig(hidden=(16,), steps=50)
 @pytest.mark.parametrize("task", ["hopper", "walker2d"])
 def test_a_row_is_walked_again_as_it_was_and_otherwise_in_the_target(task: str, tmp_path: Path) -> None:
     with DataSet(data_set(Recipe(task, "shifted", "random", 300, 0), tmp_path)) as source:
-        found = truth(task, source)
+        found = truth((f"{task}_shifted", f"{task}_plain"), source)
         recorded = found.rows.next_observations
         again = outcomes(load_task(f"{task}_shifted"), found.rows)
         in_target = outcomes(load_task(f"{task}_plain"), found.rows)
@@ -44,7 +44,7 @@ def test_a_row_is_walked_again_as_it_was_and_otherwise_in_the_target(task: str, 
 
 def test_a_row_has_the_return_of_its_episode(tmp_path: Path) -> None:
     with DataSet(data_set(Recipe("hopper", "shifted", "random", 200, 0), tmp_path)) as source:
-        found = truth("hopper", source)
+        found = truth(("hopper_shifted", "hopper_plain"), source)
         starts, ends = source.episodes()
         rewards = source.column("rewards")
     expected = {float(rewards[a:b].sum(dtype=np.float64)) for a, b in zip(starts, ends, strict=True)}
@@ -101,7 +101,7 @@ def test_the_oracle_gives_the_classifiers_delta_r_to_the_rows_that_are_farthest_
     with DataSet(paths[0]) as source, DataSet(paths[1]) as told, DataSet(paths[2]) as target:
         taken = (source.column("rewards") - told.column("rewards")) / 0.1
         delta = delta_r(trials_module.classifiers(dara, tmp_path, source, target), source).values
-        distances = apart("hopper", source.rows(np.arange(len(source))))
+        distances = apart("hopper_shifted", "hopper_plain", source.rows(np.arange(len(source))))
         for name in set(source.column_names()) - {"rewards"}:
             assert np.array_equal(source.column(name), told.column(name)), name
     np.testing.assert_allclose(np.sort(taken), np.sort(delta), atol=1e-4)
