@@ -555,8 +555,8 @@ def _result(job: _Job) -> TrainResult:
 
 def _nothing_taken(job: _Job) -> str:
     """What the user must know where delta r says nothing."""
-    of_source = job.figures.get("delta_r", {}).get("source", {"std": 1.0})
-    if of_source["std"] or of_source["mean"]:
+    told = job.figures.get("delta_r")
+    if told is None or told["source"]["std"] or told["source"]["mean"]:
         return ""
     return (
         "; delta r is 0 on every source row, so no reward was augmented: nothing that tells the domains "

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import ast
+import csv
 import math
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
+from dataclasses import astuple, fields
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 
@@ -58,3 +62,13 @@ def machine() -> str:
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     model = models[0] if models else platform.machine()
     return f"{model}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"
+
+
+def print_table(kind: type, rows: Iterable[Any]) -> None:
+    """The machine on stderr, and dataclasses of this kind as CSV, each as soon as it is measured."""
+    print(machine(), file=sys.stderr)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(field.name for field in fields(kind))
+    for row in rows:
+        writer.writerow(astuple(row))
+        sys.stdout.flush()

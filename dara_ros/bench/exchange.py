@@ -1,24 +1,20 @@
-"""What MuJoCo's behaviours are worth in the other dynamics, and so what imitating the source would be."""
+"""What MuJoCo's behaviours are worth in the other dynamics, and so what imitating the source is worth."""
 
 from __future__ import annotations
 
 import argparse
-import csv
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
 from dara_ros.action_sources import BEHAVIOURS
-from dara_ros.bench import machine, positive_int
+from dara_ros.bench import positive_int, print_table
+from dara_ros.bench.shift import SEED, TASKS
+from dara_ros.mujoco_data import SHIFTS
 from dara_ros.mujoco_rollouts import evaluate, normalised_score
 from dara_ros.sim.mujoco_tasks import load_task
-
-TASKS = ("hopper", "walker2d")
-DYNAMICS = ("plain", "shifted")  # the target's and the source's
-SEED = 70_000  # of the first episode; nothing is trained or chosen on these
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Row:
 
 def measure(episodes: int) -> Iterator[Row]:
     """Every medium and expert behaviour in both dynamics."""
-    for task, trained_in, behaviour, walks_in in product(TASKS, DYNAMICS, ("medium", "expert"), DYNAMICS):
+    for task, trained_in, behaviour, walks_in in product(TASKS, SHIFTS, ("medium", "expert"), SHIFTS):
         policy = BEHAVIOURS / f"{task}_{trained_in}_{behaviour}.onnx"
         walks = evaluate(policy, load_task(f"{task}_{walks_in}"), episodes, SEED)
         scores = [normalised_score(task, float(walk.rewards.sum())) for walk in walks]
@@ -58,12 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=positive_int, default=12, help="walks per behaviour and dynamics")
     arguments = parser.parse_args()
-    print(machine(), file=sys.stderr)
-    writer = csv.DictWriter(sys.stdout, [field.name for field in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    for row in measure(arguments.episodes):
-        writer.writerow(asdict(row))
-        sys.stdout.flush()
+    print_table(Row, measure(arguments.episodes))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from dara_ros.action_sources import BEHAVIOURS
-from dara_ros.bench import machine, positive_int
+from dara_ros.bench import positive_int, print_table
 from dara_ros.mujoco_rollouts import evaluate
 from dara_ros.sim.mujoco_tasks import MujocoTask, load_task
 
@@ -85,13 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=positive_int, default=12, help="walks per task and change")
     arguments = parser.parse_args()
-    print(machine(), file=sys.stderr)
-    writer = csv.DictWriter(sys.stdout, [field.name for field in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    for task in TASKS:
-        for change in CHANGES:
-            writer.writerow(asdict(measure(task, change, arguments.episodes)))
-            sys.stdout.flush()
+    print_table(Row, (measure(task, change, arguments.episodes) for task in TASKS for change in CHANGES))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("mujoco")
 
-from dara_ros.bench.exchange import DYNAMICS, TASKS, measure
+from dara_ros.bench.exchange import SHIFTS, TASKS, measure
 
 
 def test_experts_are_at_home_in_their_own_dynamics() -> None:
@@ -13,6 +13,6 @@ def test_experts_are_at_home_in_their_own_dynamics() -> None:
     experts = [row for row in rows if row.behaviour == "expert"]
     scores = {(row.task, row.trained_in, row.walks_in): row.score for row in experts}
     for task in TASKS:
-        for own, other in (DYNAMICS, DYNAMICS[::-1]):
+        for own, other in (SHIFTS, SHIFTS[::-1]):
             assert scores[task, own, own] > 1.4 * scores[task, own, other], (task, own)
     assert all((row.falls == 0) == (row.mean_steps == 1000) for row in rows)
