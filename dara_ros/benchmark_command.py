@@ -67,7 +67,7 @@ def _run(
 
     rows = (
         over_processes(jobs, workers, should_stop, on_failure)
-        if ray is None
+        if ray is None or not jobs
         else over_ray(jobs, ray, should_stop, on_failure)
     )
     for row in rows:

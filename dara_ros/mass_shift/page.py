@@ -44,7 +44,7 @@ COLOURS = {
     "prior_from_target": "#5b9a68",
     "prior_from_source": "#b3261e",
 }
-NAMES = {"dara": "DARA", "oracle": "DARA with true ranks"}
+NAMES = {"dara": "DARA", "oracle": "DARA with true ranks", "union": "No augmentation"}
 OTHERS = {
     "union": "no augmentation",
     "constant": "its control, a constant penalty",

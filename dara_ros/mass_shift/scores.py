@@ -106,13 +106,14 @@ def arrow(numbers: Mapping[Key, float], key: Key, other: str) -> str:
 
 
 def counts(found: Mapping[Key, Score]) -> list[Count]:
-    """DARA, and what it is with true ranks, beside the others: in all, and of each algorithm."""
+    """DARA, what it is with true ranks, and no augmentation beside the others: in all, of each algorithm."""
     tried = dict.fromkeys(key[2] for key in found if key[3] == "dara")
     return [
         count(found, condition, other, algorithm)
         for condition, others in (
             ("dara", ("union", "constant", "tune", "1T")),
             ("oracle", ("union", "constant", "dara")),
+            ("union", ("1T",)),
         )
         for other in others
         for algorithm in ("", *tried)

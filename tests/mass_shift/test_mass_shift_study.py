@@ -230,6 +230,7 @@ def test_the_end_of_the_tables_says_who_is_above_whom_and_what_is_short() -> Non
     assert "DARA with true ranks above DARA in 12 of 12 cells, by 2" in text
     assert "DARA above Tune in 9 of 10 cells (paper: 33 of 40), by " in text
     assert "DARA above the target's 1T alone in 11 of 12 cells (paper: " in text
+    assert "No augmentation above the target's 1T alone in 12 of 12 cells (paper: 31 of 48), by 10.0" in text
     assert "\nSeeds of one cell and condition deviate by " in text
     assert text.endswith("Fewer than 2 seeds, in how many cells: mabe prior_from_source 1 in 1")
     assert "SIZE 0.001: the paper has 1,000,000" in text.split("\n")[0]
