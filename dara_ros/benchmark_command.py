@@ -35,6 +35,9 @@ CollectionSeed = Annotated[int, typer.Option(help="Seed of all data sets.")]
 Behaviours = Annotated[
     str, typer.Option(help="Whose walk in the source: its own, which were trained in it, or the target's.")
 ]
+Target = Annotated[
+    str, typer.Option(help="Whose feet are the target's: plain, or shifted; the source has the others.")
+]
 Size = Annotated[
     float, typer.Option(help="Of all data sets: 1 is the paper's million rows, 0.05 a quick look.")
 ]
@@ -211,9 +214,7 @@ def mujoco(
     seeds: Annotated[int, typer.Option(help="Training seeds.")] = 3,
     collection_seed: CollectionSeed = 0,
     behaviours: Behaviours = "own",
-    target: Annotated[
-        str, typer.Option(help="Whose feet are the target's: plain, or shifted; the source has the others.")
-    ] = "plain",
+    target: Target = "plain",
     eta: Annotated[float, typer.Option(help="Weight of delta r.")] = 0.1,
     mix: Annotated[
         float, typer.Option(help="Share of target rows in a batch of both domains; 0: as the files are.")
@@ -379,6 +380,7 @@ def mujoco_delta_r(
     seeds: Annotated[int, typer.Option(help="Seeds of estimators.")] = 3,
     collection_seed: CollectionSeed = 0,
     behaviours: Behaviours = "own",
+    target: Target = "plain",
     size: Size = 1.0,
     as_json: Json = False,
 ) -> None:
@@ -406,6 +408,7 @@ def mujoco_delta_r(
         seeds=seeds,
         collection_seed=collection_seed,
         behaviours=behaviours,
+        target=target,
         size=size,
     )
     cells: dict[tuple[str, str], list[Any]] = {}

@@ -49,6 +49,7 @@ class Told:
 
     Attributes:
         behaviours: that walked in the source: its own, or the target's.
+        target: whose dynamics are the target's; the source has the others.
         estimator: `truth`, the paper's `classifiers`, or `dynamics`.
         seed: of the estimator.
         rows: of the source that are judged by: at most ROWS, less those whose velocities are not known.
@@ -64,6 +65,7 @@ class Told:
     task: str
     data_set: str
     behaviours: str
+    target: str
     estimator: str
     seed: int
     rows: int
@@ -139,6 +141,7 @@ def _told(trial: Row, name: str, known: Truth, delta: np.ndarray, first: np.ndar
         trial.task,
         trial.data_set,
         trial.behaviours,
+        trial.target,
         name,
         trial.seed,
         len(delta),

@@ -65,12 +65,14 @@ def test_the_command_from_behaviours_to_a_table(
     monkeypatch.setattr(trials_module, "CLASSIFIERS", QUICK_CLASSIFIERS)
     monkeypatch.setattr(truth_module, "GapConfig", lambda: QUICK_GAP)
     words = "benchmark mujoco-delta-r --task walker2d --data-set random --size 0.01 --seeds 2 --json"
+    words += " --target shifted"
     csv = tmp_path / "delta_r.csv"
     assert main([*words.split(), "--out", str(tmp_path), "--csv", str(csv)]) == 0
     rows = json.loads(capfd.readouterr().out)
     assert [(row["estimator"], row["seed"]) for row in rows] == [
         ("truth", 0), ("classifiers", 0), ("classifiers", 1), ("dynamics", 0), ("dynamics", 1)
     ]  # fmt: skip
+    assert {row["target"] for row in rows} == {"shifted"}
     assert rows[0]["with_truth"] == rows[1]["agreement"] == rows[3]["agreement"] == pytest.approx(1.0)
     assert all(-1.0 <= row["with_truth"] < 1.0 and row["agreement"] < 1.0 for row in (rows[2], rows[4]))
     assert [row["auc_sa"] is None for row in rows] == [True, False, False, True, True]
