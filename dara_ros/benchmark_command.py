@@ -70,7 +70,7 @@ def _run(
 
     rows = (
         over_processes(jobs, workers, should_stop, on_failure)
-        if ray is None or not jobs
+        if ray is None
         else over_ray(jobs, ray, should_stop, on_failure)
     )
     for row in rows:

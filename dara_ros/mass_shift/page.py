@@ -44,13 +44,13 @@ COLOURS = {
     "prior_from_target": "#5b9a68",
     "prior_from_source": "#b3261e",
 }
-NAMES = {"dara": "DARA", "oracle": "DARA with true ranks", "union": "No augmentation"}
-OTHERS = {
+NAMES = {
     "union": "no augmentation",
+    "dara": "DARA",
     "constant": "its control, a constant penalty",
+    "oracle": "DARA with true ranks",
     "tune": "Tune",
     "1T": "the target's 1T alone",
-    "dara": "DARA",
 }
 NOTE = """Ours: mean of the last policy's D4RL score over training seeds, in brackets its 95 % bootstrap
 interval; behind the bar the seeds' number. A dot was not run. The seeds' shift of masses, their MuJoCo and
@@ -206,9 +206,9 @@ def _ours(found: Mapping[Key, Score], key: Key, other: str) -> str:
 
 
 def _counted(count: Count) -> str:
-    other = OTHERS[count.other]
+    name, other = NAMES[count.condition], NAMES[count.other]
     paper = f" (paper: {count.published_above} of {count.published_cells})" if count.published_cells else ""
-    who = f"  {count.algorithm}:" if count.algorithm else f"{NAMES[count.condition]} above {other}"
+    who = f"  {count.algorithm}:" if count.algorithm else f"{name[0].upper()}{name[1:]} above {other}"
     by = f", by {count.difference.text(1)} on average" if count.difference else ""
     pairs = f"; seed by seed in {count.pairs_above} of {count.pairs}" if count.pairs else ""
     if count.pairs_median is not None:

@@ -108,6 +108,8 @@ def over_ray(
     Raises:
         UserError: ray is not installed.
     """
+    if not jobs:
+        return
     try:
         import ray
     except ImportError as error:

@@ -133,6 +133,11 @@ def test_a_cluster_does_as_processes_do(tmp_path: Path, ray: LocalRay) -> None:
     assert (ray.log[0], ray.log[-1]) == ("init local", "shutdown")
 
 
+def test_without_jobs_no_cluster_is_asked(ray: LocalRay) -> None:
+    assert list(over_ray([], "local", lambda: False, lambda failure: None)) == []
+    assert ray.log == []
+
+
 def test_without_ray_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match="ray is not installed; run: pip install"):
