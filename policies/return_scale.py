@@ -48,6 +48,22 @@ class ReturnScale:
     low: float
 
 
+def check_returns(data: DataSet, name: str) -> None:
+    """Refuse a file whose returns tell nothing.
+
+    Args:
+        name: which one it is, for the message.
+
+    Raises:
+        UserError: no episode is as long as WINDOW or ends with a fall.
+    """
+    if not _whole(data).any():
+        raise UserError(
+            f"the {name} data set holds no episode of {WINDOW} steps and no fall: its returns tell "
+            "nothing; log longer episodes, or train with scale none"
+        )
+
+
 def fit_return_scale(
     gap: DynamicsGap, source: DataSet, target: DataSet, delta: np.ndarray, seed: int
 ) -> ReturnScale:
@@ -55,21 +71,13 @@ def fit_return_scale(
 
     Args:
         gap: whose features (s, a) are seen by.
+        source, target: that `check_returns` has passed.
         delta: delta_r of the source's rows, (N,).
         seed: of the bootstraps.
-
-    Raises:
-        UserError: no episode of one of the files is as long as WINDOW or ends with a fall.
     """
     wanted = np.stack([_ahead(source, source.column("rewards")), _ahead(source, delta)], 1)
     known = np.isfinite(wanted[:, 0])
     came = _ahead(target, target.column("rewards"))
-    for name, found in (("source", known), ("target", np.isfinite(came))):
-        if not found.any():
-            raise UserError(
-                f"the {name} data set holds no episode of {WINDOW} steps and no fall: its returns tell "
-                "nothing; log longer episodes, or train with scale none"
-            )
     sums, at = RidgeSums(), 0
     for batch in source.blocks():
         rows = slice(at, at + len(batch.rewards))
@@ -78,6 +86,13 @@ def fit_return_scale(
     weights = sums.ridge(PENALTY)
     promised = torch.cat([gap.standardised(batch) @ weights for batch in target.blocks()]).numpy()
     return _compare(promised[:, 1], promised[:, 0] - came, target.episodes()[0], seed)
+
+
+def _whole(data: DataSet) -> np.ndarray:
+    """Whether a row (N,) has all the steps of a sum after it, or a fall that ends them."""
+    starts, ends = data.episodes()
+    end = np.repeat(ends, ends - starts)
+    return (np.arange(len(data)) + WINDOW <= end) | data.column("terminals")[end - 1]
 
 
 def _ahead(data: DataSet, values: np.ndarray) -> np.ndarray:
@@ -91,7 +106,7 @@ def _ahead(data: DataSet, values: np.ndarray) -> np.ndarray:
     for k in range(WINDOW):
         inside = row + k < end
         total[inside] += DISCOUNT**k * values[row[inside] + k]
-    return np.where((row + WINDOW <= end) | data.column("terminals")[end - 1], total, np.nan)
+    return np.where(_whole(data), total, np.nan)
 
 
 def _compare(penalty: np.ndarray, lost: np.ndarray, starts: np.ndarray, seed: int) -> ReturnScale:

@@ -27,7 +27,7 @@ from .dataset import DataSet, check_compatible
 from .dynamics_gap import DynamicsGap, train_gap
 from .learning import Learner, Run
 from .onnx import export_policy
-from .return_scale import fit_return_scale
+from .return_scale import check_returns, fit_return_scale
 from .run_files import (
     ScalarLog,
     load_tensors,
@@ -253,6 +253,8 @@ def _begin(job: _Job) -> None:
             )
         if config.eta > 0:
             two_episodes(data, name)
+            if config.scale == "returns":
+                check_returns(data, name)
     job.figures["data_sets"] = {
         name: {"path": data.name, "rows": len(data), "sha256": data.sha256, "world": data.info.world}
         for name, data in job.data_sets.items()

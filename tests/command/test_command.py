@@ -62,6 +62,7 @@ def test_train_writes_policy_and_report(dara: Dara, source: Path, target: Path, 
     layers = "[8]"
     settings.write_text(
         f"source: {source}\ntarget: {target}\nout: {tmp_path / 'run'}\nclassifiers: {{max_steps: 20}}\n"
+        "gap: {steps: 20}\n"
         f"settings: {{critic_hidden: {layers}, perturbation_hidden: {layers}, vae_hidden: {layers}, "
         "latent_samples: 4, vae_steps: 0}\n"
     )
@@ -84,6 +85,7 @@ def test_train_writes_policy_and_report(dara: Dara, source: Path, target: Path, 
         "train", "--config", settings, *flags, "--scale", "returns", "--out", tmp_path / "new"
     )
     assert status == 2 and "the source data set holds no episode of 100 steps and no fall" in err
+    assert not (tmp_path / "new").exists()
 
 
 def test_behaviours_list(dara: Dara) -> None:
