@@ -207,7 +207,8 @@ def _ours(found: Mapping[Key, Score], key: Key, other: str) -> str:
 
 def _counted(count: Count) -> str:
     name, other = NAMES[count.condition], NAMES[count.other]
-    paper = f" (paper: {count.published_above} of {count.published_cells})" if count.published_cells else ""
+    theirs, cells = count.published_difference, count.published_cells
+    paper = f" (paper: {count.published_above} of {cells}, by {theirs:.1f})" if cells else ""
     who = f"  {count.algorithm}:" if count.algorithm else f"{name[0].upper()}{name[1:]} above {other}"
     by = f", by {count.difference.text(1)} on average" if count.difference else ""
     pairs = f"; seed by seed in {count.pairs_above} of {count.pairs}" if count.pairs else ""

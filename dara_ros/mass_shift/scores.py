@@ -45,7 +45,7 @@ class Count:
     Attributes:
         algorithm: of the cells; "" for all.
         above, cells: of ours; a cell counts where both were tried.
-        published_above, published_cells: of the seeds'.
+        published_above, published_cells, published_difference: of the seeds'.
         difference: of ours, mean over the cells; None where there are none.
         pairs: of one cell and training seed, where both were tried.
         pairs_above: of them, so many are above.
@@ -60,6 +60,7 @@ class Count:
     cells: int
     published_above: int
     published_cells: int
+    published_difference: float | None
     difference: Estimate | None
     pairs: int
     pairs_above: int
@@ -147,6 +148,7 @@ def count(found: Mapping[Key, Score], condition: str, other: str, algorithm: str
         len(ours),
         published_above,
         len(theirs),
+        published_difference=mean(theirs).value if theirs else None,
         difference=mean(ours) if ours else None,
         pairs=len(pairs),
         pairs_above=pairs_above,
