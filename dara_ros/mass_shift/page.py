@@ -15,7 +15,7 @@ from ..report import figure_part, table, write_page
 from ..studies.tables import in_columns
 from .published import MABE_COLUMNS, published
 from .scores import AGAINST, Count, Key, Score, arrow, counts, seed_deviation, values
-from .study import MABE_MODES, Study
+from .study import MABE_MODES, Study, conditions_of
 
 NOT_RUN = "·"
 HEADINGS = {
@@ -125,13 +125,14 @@ def plot(study: Study, found: Mapping[Key, Score]) -> Figure:
     shown = [name for name in COLOURS if any(key[3] == name for key in found)]
     for (row, column), panel in np.ndenumerate(panels):
         algorithm, task = study.algorithms[row], study.tasks[column]
+        here = [name for name in shown if name in conditions_of(algorithm)]
         panel.set_title(f"{task}, {algorithm}", fontsize=10)
         panel.spines[["top", "right"]].set_visible(False)
         panel.set_xticks(range(len(study.data_sets)), [DATA_SET_NAMES[name] for name in study.data_sets])
         panel.set_xlim(-0.5, len(study.data_sets) - 0.5)
         for place, data_set in enumerate(study.data_sets):
-            for number, condition in enumerate(shown):
-                beside = place + 0.8 * ((number + 0.5) / len(shown) - 0.5)
+            for number, condition in enumerate(here):
+                beside = place + 0.8 * ((number + 0.5) / len(here) - 0.5)
                 key = (task, data_set, algorithm, condition)
                 if key in published():
                     panel.plot(beside, published()[key], "x", color=COLOURS[condition], alpha=0.6)
