@@ -57,7 +57,8 @@ def check_returns(data: DataSet, name: str) -> None:
     Raises:
         UserError: no episode is as long as WINDOW or ends with a fall.
     """
-    if not _whole(data).any():
+    starts, ends = data.episodes()
+    if not ((ends - starts >= WINDOW) | data.column("terminals")[ends - 1]).any():
         raise UserError(
             f"the {name} data set holds no episode of {WINDOW} steps and no fall: its returns tell "
             "nothing; log longer episodes, or train with scale none"
@@ -88,13 +89,6 @@ def fit_return_scale(
     return _compare(promised[:, 1], promised[:, 0] - came, target.episodes()[0], seed)
 
 
-def _whole(data: DataSet) -> np.ndarray:
-    """Whether a row (N,) has all the steps of a sum after it, or a fall that ends them."""
-    starts, ends = data.episodes()
-    end = np.repeat(ends, ends - starts)
-    return (np.arange(len(data)) + WINDOW <= end) | data.column("terminals")[end - 1]
-
-
 def _ahead(data: DataSet, values: np.ndarray) -> np.ndarray:
     """Discounted sums (N,) of a row's value and of those after it, WINDOW in all.
 
@@ -106,7 +100,7 @@ def _ahead(data: DataSet, values: np.ndarray) -> np.ndarray:
     for k in range(WINDOW):
         inside = row + k < end
         total[inside] += DISCOUNT**k * values[row[inside] + k]
-    return np.where(_whole(data), total, np.nan)
+    return np.where((row + WINDOW <= end) | data.column("terminals")[end - 1], total, np.nan)
 
 
 def _compare(penalty: np.ndarray, lost: np.ndarray, starts: np.ndarray, seed: int) -> ReturnScale:

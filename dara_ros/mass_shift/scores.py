@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import median, variance
+from statistics import fmean, median, variance
 
 import numpy as np
 
@@ -148,7 +148,7 @@ def count(found: Mapping[Key, Score], condition: str, other: str, algorithm: str
         len(ours),
         published_above,
         len(theirs),
-        published_difference=mean(theirs).value if theirs else None,
+        published_difference=fmean(theirs) if theirs else None,
         difference=mean(ours) if ours else None,
         pairs=len(pairs),
         pairs_above=pairs_above,
