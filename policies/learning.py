@@ -8,7 +8,7 @@ over them. Nothing that one run computes depends on another.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -126,6 +126,14 @@ class Learner(ABC):
         """Whether the next update is one of the warm-up."""
         return self.steps - self.phase_began < self.warm_up
 
+    @property
+    def stage(self) -> Hashable:
+        """What the next update does: while it is the same, so are its branches and the tensors it works on.
+
+        The first update of a stage may do more than the others, once.
+        """
+        return self.phase_began, self.warming_up
+
     # -- what subclasses are written with -------------------------------------------------------------------
 
     def stack(self, of_runs: Sequence[Tensor]) -> Tensor:
@@ -233,7 +241,7 @@ class Learner(ABC):
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             self._load_moments(optimiser, saved, run)
         self.generators[run].set_state(state["generator"])
-        self.tables[run] = dict(state["tables"])
+        self.tables[run] = {name: table.to(self.device) for name, table in state["tables"].items()}
         self.steps, self.phase_began = state["steps"], state["phase_began"]
 
     def _moments(self, optimiser: torch.optim.Optimizer, run: int) -> dict[int, dict[str, Tensor]]:
@@ -253,7 +261,7 @@ class Learner(ABC):
             moments = optimiser.state[leaf] if place in saved else {}
             for name, value in saved.get(place, {}).items():
                 if name == "step":
-                    moments[name] = value.clone()
+                    moments[name] = value.to(leaf.device, copy=True)
                     continue
                 moments.setdefault(name, torch.zeros_like(leaf, requires_grad=False))
                 of_run(moments[name], run, len(self.runs)).copy_(value)
@@ -264,8 +272,10 @@ class Adam(torch.optim.Adam):
 
     def __init__(self, leaves: Sequence[Tensor], rates: Sequence[float]) -> None:
         same = len(set(rates)) == 1
-        super().__init__(leaves, lr=rates[0] if same else 1.0, fused=True)
-        self.rates = None if same else torch.tensor(rates)
+        device = leaves[0].device
+        capturable = device.type == "cuda"  # its count of steps is on the GPU too
+        super().__init__(leaves, lr=rates[0] if same else 1.0, fused=True, capturable=capturable)
+        self.rates = None if same else torch.tensor(rates, device=device)
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
@@ -277,7 +287,7 @@ class Adam(torch.optim.Adam):
         before = [leaf.clone() for leaf in leaves]
         super().step()
         for leaf, old in zip(leaves, before, strict=True):
-            leaf.copy_(old.lerp(leaf, self.rates.to(leaf.device).view(-1, *[1] * (leaf.dim() - 1))))
+            leaf.copy_(old.lerp(leaf, self.rates.view(-1, *[1] * (leaf.dim() - 1))))
 
 
 def _check_that_they_fit(runs: Sequence[Run]) -> None:

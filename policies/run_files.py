@@ -83,7 +83,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
         UserError: the file is missing or damaged.
     """
     try:
-        tensors = torch.load(path, weights_only=True)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(tensors, dict):
             raise ValueError(f"holds one {type(tensors).__name__}")
         return tensors

@@ -27,6 +27,7 @@ from .dataset import DataSet, check_compatible
 from .dynamics_gap import DynamicsGap, train_gap
 from .learning import Learner, Run
 from .onnx import export_policy
+from .replay import Replay
 from .return_scale import check_returns, fit_return_scale
 from .run_files import (
     ScalarLog,
@@ -445,6 +446,7 @@ def _descend(
     config = jobs[0].config
     phases = _phases(config, learner.warm_up)
     total, begins = phases[-1][1], 0
+    update = Replay(learner) if learner.device.type == "cuda" else learner.update
     sums: dict[str, torch.Tensor] = {}
     counts: Counter[str] = Counter()
     for mix, ends in phases:
@@ -462,7 +464,7 @@ def _descend(
                 return True
             learner.set_pace(_pace(config, learner, ends))
             learner.look(samplers)
-            figures = learner.update(learner.batch(*next(batches)))
+            figures = update(learner.batch(*next(batches)))
             for name, value in figures.items():  # a warm-up's need not be those of what follows
                 sums[name] = sums.get(name, 0) + value
                 counts[name] += 1

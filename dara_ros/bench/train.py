@@ -23,6 +23,7 @@ from dara_ros.bench.textbook.mabe import TextbookMABE
 from dara_ros.bench.textbook.mopo import TextbookMOPO
 from dara_ros.policies.algorithms import algorithms
 from dara_ros.policies.learning import Learner, Run, TensorBatch
+from dara_ros.policies.replay import Replay
 
 STATES, ACTIONS = 55, 12  # of the A1
 TURN = 5  # updates: with fewer, each would find the caches full of another's weights, as training never does
@@ -76,7 +77,8 @@ def ours(name: str, runs: int, device: str = "cpu") -> Update:
     if name == "awr":
         rows = torch.ones(config.batch_size, device=device)
         learner.tables = [{"returns": rows, "weights": rows} for _ in range(runs)]
-    return _past_warm_up(lambda: learner.update(batch), learner)
+    update = Replay(learner) if device == "cuda" else learner.update
+    return _past_warm_up(lambda: update(batch), learner)
 
 
 def _past_warm_up(update: Update, learner: Learner) -> Update:

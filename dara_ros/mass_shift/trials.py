@@ -108,14 +108,14 @@ def training_jobs(trials: Iterable[Row], folder: Path, device: str) -> list[Job]
 
 
 def together(trials: Iterable[Row], folder: Path) -> list[tuple[Row, ...]]:
-    """Those that `train_many` takes at once: they differ in seed, eta, penalty and in which rows they see.
+    """Those that `train_many` takes at once: they differ in seed, eta, penalty and in what data they see.
 
     What was stopped goes on with others that stopped at the same step.
     """
     groups: dict[Any, list[Row]] = {}
     for trial in trials:
         condition = CONDITIONS[trial.condition]
-        alike = replace(trial, condition="", seed=0, eta=0.0)
+        alike = replace(trial, data_set="", data="", condition="", seed=0, eta=0.0)
         stages = condition.rows == "tune", condition.prior_from, condition.model_from
         groups.setdefault((alike, stages, _steps_done(trial, folder)), []).append(trial)
     return [tuple(group) for group in groups.values()]

@@ -12,7 +12,7 @@ computed for all rows at once, every `refresh` updates, with the value function 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -163,6 +163,11 @@ class AWR(Learner):
         if (self.steps - self.phase_began) % self.config.refresh == 0:
             self.tables = [self._table(run, union) for run, union in enumerate(unions)]
 
+    @property
+    def stage(self) -> Hashable:
+        """Every look makes new tables."""
+        return super().stage, (self.steps - self.phase_began) // self.config.refresh
+
     def update(self, batch: TensorBatch) -> Figures:
         """One step of the value function and, after the warm-up, of the policy.
 
@@ -185,9 +190,7 @@ class AWR(Learner):
     def _of_rows(self, name: str, batch: TensorBatch) -> Tensor:
         """What the tables hold under this name for the batch's rows."""
         of_runs = batch.rows.view(len(self.runs), -1)
-        return self.stack(
-            [table[name].to(self.device)[rows] for table, rows in zip(self.tables, of_runs, strict=True)]
-        )
+        return self.stack([table[name][rows] for table, rows in zip(self.tables, of_runs, strict=True)])
 
     @torch.no_grad()
     def _table(self, run: int, union: UnionSampler) -> dict[str, Tensor]:

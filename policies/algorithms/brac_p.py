@@ -13,7 +13,7 @@ penalty alone; the authors' begins at random, and comes to b in that time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -165,6 +165,11 @@ class BRACP(Learner):
     def cloning(self) -> bool:
         """Whether the next update is one of the prior."""
         return self.steps - self.phase_began < self.config.clone_steps
+
+    @property
+    def stage(self) -> Hashable:
+        """The warm-up is of two parts."""
+        return super().stage, self.cloning
 
     def draw_noise(self, rows: int) -> Noise:
         """Fresh noise for one update of policy and critics on `rows` transitions."""

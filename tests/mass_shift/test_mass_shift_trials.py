@@ -92,12 +92,14 @@ def test_a_policy_is_judged_in_the_targets_dynamics(
 
 
 def test_runs_that_may_train_together_do(folder: Path) -> None:
-    """Seeds, files, eta and penalty may differ; tuning, MABE's modes and steps behind them may not."""
+    """Seeds, data sets, eta and penalty may differ; tuning, MABE's modes and steps behind them may not."""
     conditions = ("10T", "1T", "union", "dara", "constant", "tune")
     trials = trials_of(conditions=conditions)
     groups = together(trials, folder)
     assert sorted(len(group) for group in groups) == [2, 10]
     assert {trial.condition for trial in min(groups, key=len)} == {"tune"}
+    (all_data,) = together(trials_of(data_sets=("random", "medium"), conditions=("1T", "union")), folder)
+    assert len(all_data) == 8
     mabe = trials_of(algorithms=("mabe", "awr"), conditions=("prior_from_source", "prior_from_target", "1T"))
     assert sorted(len(group) for group in together(mabe, folder)) == [2, 2, 2]
     assert [len(job.trials) for job in training_jobs(trials, folder, "cuda")] == [
