@@ -46,7 +46,8 @@ def read_walks(
     if len(last) != walks:
         raise UserError(
             f"{file}: {walks} walks were made and {len(last)} logged; "
-            "see the nodes' logs for why (a controller that does not answer?)"
+            "either a controller does not answer, which the nodes' logs tell, or the machine is so busy that "
+            "the logger lost a whole walk: start again with less beside it"
         )
     steps = (stamps[last] - stamps[first]) // spec.period_ns + 1
     return forward.tolist(), steps.tolist(), terminals.tolist()
