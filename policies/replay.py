@@ -8,7 +8,7 @@ is recorded anew whenever `Learner.stage` or a learning rate says that Python wo
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,41 +17,46 @@ from .learning import Figures, Learner, TensorBatch
 PLAIN_UPDATES = 3  # of each stage, before one is recorded: they make what is made only once
 
 
+class _Recording(NamedTuple):
+    graph: torch.cuda.CUDAGraph
+    batch: TensorBatch  # where it reads
+    figures: Figures  # where it writes
+
+
 class Replay:
     """`learner.update` on batches of one shape; the numbers are those of the plain updates."""
 
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
-        self._recorded_for: Any = None
+        self._decided: Any = None
         self._plain = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._recording: _Recording | None = None
 
     def __call__(self, batch: TensorBatch) -> Figures:
         """One step of every run; the figures are overwritten by the next call."""
         learner = self._learner
         decided = learner.stage, *(group["lr"] for each in learner.optimisers for group in each.param_groups)
-        if decided != self._recorded_for:
-            self._recorded_for, self._plain, self._graph = decided, PLAIN_UPDATES, None
+        if decided != self._decided:
+            self._decided, self._plain, self._recording = decided, PLAIN_UPDATES, None
         if self._plain:
             self._plain -= 1
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*capturable.*")  # this one runs uncaptured
                 return learner.update(batch)
-        if self._graph is None:
-            self._graph = self._recorded(batch)
+        if self._recording is None:
+            self._recording = self._record(batch)
         else:
-            for place, column in zip(self._batch, batch, strict=True):
+            for place, column in zip(self._recording.batch, batch, strict=True):
                 place.copy_(column)
             learner.steps += 1
-        self._graph.replay()
-        return self._figures
+        self._recording.graph.replay()
+        return self._recording.figures
 
-    def _recorded(self, batch: TensorBatch) -> torch.cuda.CUDAGraph:
-        """An update that has been counted, and is still to be computed."""
-        self._batch = TensorBatch(*(column.clone() for column in batch))
-        graph = torch.cuda.CUDAGraph()
+    def _record(self, batch: TensorBatch) -> _Recording:
+        """An update on this batch that is counted, and still to be computed."""
+        graph, batch = torch.cuda.CUDAGraph(), TensorBatch(*(column.clone() for column in batch))
         for generator in self._learner.generators:
             graph.register_generator_state(generator)
         with torch.cuda.graph(graph):
-            self._figures = self._learner.update(self._batch)
-        return graph
+            figures = self._learner.update(batch)
+        return _Recording(graph, batch, figures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from small_runs import run_of
 
 from dara_ros.mass_shift.learners import WARM_UPS, stage
 from dara_ros.policies.algorithms import algorithms
-from dara_ros.policies.learning import Figures, Learner
+from dara_ros.policies.learning import Figures, Learner, TensorBatch
 from dara_ros.policies.replay import Replay
 from dara_ros.policies.run_files import load_tensors, save_tensors
 
@@ -52,6 +53,43 @@ def test_within_a_stage_every_update_does_the_same(name: str) -> None:
         places = [table.data_ptr() for tables in learner.tables for table in tables.values()]
         assert seen.setdefault(now, (figures, places)) == (figures, places), step
     assert len(seen) >= 2
+
+
+class CountedGraph:
+    """In place of a CUDA graph where there is no GPU."""
+
+    made: list[CountedGraph] = []
+
+    def __init__(self) -> None:
+        self.generators, self.replays = 0, 0
+        self.made.append(self)
+
+    def register_generator_state(self, generator: torch.Generator) -> None:
+        self.generators += 1
+
+    def replay(self) -> None:
+        self.replays += 1
+
+
+def test_one_graph_for_each_stage_and_each_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three plain updates; a replay counts, and has the new batch where the graph reads it."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", CountedGraph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: nullcontext())
+    monkeypatch.setattr(CountedGraph, "made", [])
+    learner = learner_of("bear")  # its warm-up is of 5 updates
+    given: list[TensorBatch] = []
+    update = learner.update
+    monkeypatch.setattr(learner, "update", lambda batch: given.append(batch) or update(batch))
+    replay = Replay(learner)
+    for step in range(20):
+        learner.set_pace(0.1 if step >= 15 else 1.0)
+        updated(learner, replay, step)
+        assert learner.steps == step + 1
+    assert [graph.replays for graph in CountedGraph.made] == [2, 7, 2]
+    assert [graph.generators for graph in CountedGraph.made] == [2, 2, 2]
+    assert len(given) == 4 * len(CountedGraph.made)
+    last = learner.batch(*(random_rows(100 * run + 19, 5, 2, ROWS) for run in range(2)))
+    assert all(torch.equal(place, column) for place, column in zip(given[-1], last, strict=True))
 
 
 @needs_gpu
