@@ -27,7 +27,7 @@ from .dataset import DataSet, check_compatible
 from .dynamics_gap import DynamicsGap, train_gap
 from .learning import Learner, Run
 from .onnx import export_policy
-from .replay import Replay
+from .replay import fastest_update
 from .return_scale import check_returns, fit_return_scale
 from .run_files import (
     ScalarLog,
@@ -446,7 +446,7 @@ def _descend(
     config = jobs[0].config
     phases = _phases(config, learner.warm_up)
     total, begins = phases[-1][1], 0
-    update = Replay(learner) if learner.device.type == "cuda" else learner.update
+    update = fastest_update(learner)
     sums: dict[str, torch.Tensor] = {}
     counts: Counter[str] = Counter()
     for mix, ends in phases:

@@ -23,7 +23,7 @@ from dara_ros.bench.textbook.mabe import TextbookMABE
 from dara_ros.bench.textbook.mopo import TextbookMOPO
 from dara_ros.policies.algorithms import algorithms
 from dara_ros.policies.learning import Learner, Run, TensorBatch
-from dara_ros.policies.replay import Replay
+from dara_ros.policies.replay import fastest_update
 
 STATES, ACTIONS = 55, 12  # of the A1
 TURN = 5  # updates: with fewer, each would find the caches full of another's weights, as training never does
@@ -77,7 +77,7 @@ def ours(name: str, runs: int, device: str = "cpu") -> Update:
     if name == "awr":
         rows = torch.ones(config.batch_size, device=device)
         learner.tables = [{"returns": rows, "weights": rows} for _ in range(runs)]
-    update = Replay(learner) if device == "cuda" else learner.update
+    update = fastest_update(learner)
     return _past_warm_up(lambda: update(batch), learner)
 
 

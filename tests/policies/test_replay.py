@@ -15,7 +15,7 @@ from small_runs import run_of
 from dara_ros.mass_shift.learners import WARM_UPS, stage
 from dara_ros.policies.algorithms import algorithms
 from dara_ros.policies.learning import Figures, Learner, TensorBatch
-from dara_ros.policies.replay import Replay
+from dara_ros.policies.replay import Replay, fastest_update
 from dara_ros.policies.run_files import load_tensors, save_tensors
 
 UPDATES = 50  # past every warm-up
@@ -53,6 +53,13 @@ def test_within_a_stage_every_update_does_the_same(name: str) -> None:
         places = [table.data_ptr() for tables in learner.tables for table in tables.values()]
         assert seen.setdefault(now, (figures, places)) == (figures, places), step
     assert len(seen) >= 2
+
+
+def test_only_a_gpus_updates_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = learner_of("bear")
+    assert fastest_update(learner) == learner.update
+    monkeypatch.setattr(learner, "device", torch.device("cuda"))
+    assert isinstance(fastest_update(learner), Replay)
 
 
 class CountedGraph:
