@@ -203,15 +203,26 @@ class Learner(ABC):
         def column(name: str) -> Tensor:
             return self.stack([torch.from_numpy(getattr(rows, name)) for rows in of_runs])
 
+        return self.normalised(
+            TensorBatch(
+                column("observations"),
+                column("actions"),
+                column("rewards"),
+                column("next_observations"),
+                column("terminals"),
+                column("is_target"),
+                column("rows"),
+            )
+        )
+
+    def normalised(self, batch: TensorBatch) -> TensorBatch:
+        """A stacked batch as updates take it, from one as it is in the files."""
         mean, std = self.mean.unsqueeze(-2), self.std.unsqueeze(-2)
-        return TensorBatch(
-            (column("observations") - mean) / std,
-            column("actions"),
-            column("rewards"),
-            (column("next_observations") - mean) / std,
-            column("terminals").float(),
-            column("is_target").float(),
-            column("rows"),
+        return batch._replace(
+            states=(batch.states - mean) / std,
+            next_states=(batch.next_states - mean) / std,
+            terminals=batch.terminals.float(),
+            is_target=batch.is_target.float(),
         )
 
     def state_dict(self, run: int = 0) -> dict[str, Any]:

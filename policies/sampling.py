@@ -93,14 +93,17 @@ class UnionSampler:
 
     def in_order(self) -> Iterator[UnionBatch]:
         """Every row of `drawn` once, block by block."""
+        for block, rows in self.from_files():
+            yield self._augmented(block, rows)
+
+    def from_files(self) -> Iterator[tuple[Batch, np.ndarray]]:
+        """As `in_order`, with rewards as they are, and the rows' numbers."""
         drawn = self.drawn
-        for data, is_target, at in ((self.source, False, 0), (self.target, True, len(self.source))):
-            if not drawn.start <= at < drawn.stop:
-                continue
-            for block in data.blocks():
-                rows = np.arange(at, at + len(block.rewards))
-                yield self._augmented(block, rows, np.full(len(rows), is_target))
-                at += len(rows)
+        for data, at in ((self.source, 0), (self.target, len(self.source))):
+            if drawn.start <= at < drawn.stop:
+                for block in data.blocks():
+                    yield block, np.arange(at, at + len(block.rewards))
+                    at += len(block.rewards)
 
     def batches(self, start: int = 0) -> Iterator[UnionBatch]:
         """Batch number `start` and all that follow, without end."""
@@ -111,7 +114,8 @@ class UnionSampler:
                 yield _slice(rows, at, at + self.batch_size)
             block, skip = block + 1, 0
 
-    def _read(self, block: int) -> UnionBatch:
+    def row_numbers(self, block: int) -> np.ndarray:
+        """Those of the rows (BATCHES_PER_READ batch_size,) of as many batches; the source's are the first."""
         rng = np.random.default_rng((self.seed, block))
         count = BATCHES_PER_READ * self.batch_size
         if self.mix is None:
@@ -126,11 +130,15 @@ class UnionSampler:
         if self.beginnings:
             chosen = rng.random(count) < self.beginnings
             rows[chosen] = self._at_a_beginning(rows[chosen] >= len(self.source), rng)
+        return rows
+
+    def _read(self, block: int) -> UnionBatch:
+        rows = self.row_numbers(block)
         is_target = rows >= len(self.source)
         source = self.source.rows(rows[~is_target])
         target = self.target.rows(rows[is_target] - len(self.source))
         place = np.argsort(np.argsort(is_target, kind="stable"), kind="stable")
-        return self._augmented(_interleave(source, target, place), rows, is_target)
+        return self._augmented(_interleave(source, target, place), rows)
 
     def _at_a_beginning(self, is_target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """For each a random row of its domain that is one of the first of its episode."""
@@ -142,14 +150,19 @@ class UnionSampler:
         of_source, of_target = self._first_rows
         return np.where(is_target, *(rng.choice(rows, len(is_target)) for rows in (of_target, of_source)))
 
-    def _augmented(self, batch: Batch, rows: np.ndarray, is_target: np.ndarray) -> UnionBatch:
-        columns = {name: getattr(batch, name) for name in _COLUMNS}
+    def rewards(self, raw: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Those of these rows of the union (B,), augmented and scaled, from the files' (B,)."""
         if self.delta is not None:
+            of_source = rows < len(self.source)
             penalty = np.zeros(len(rows), np.float32)
-            penalty[~is_target] = self.delta[rows[~is_target]]
-            columns["rewards"] = augment(batch.rewards, penalty, self.eta)
-        columns["rewards"] = self.reward_scale * columns["rewards"]
-        return UnionBatch(**columns, rows=rows, is_target=is_target)
+            penalty[of_source] = self.delta[rows[of_source]]
+            raw = augment(raw, penalty, self.eta)
+        return self.reward_scale * raw
+
+    def _augmented(self, batch: Batch, rows: np.ndarray) -> UnionBatch:
+        columns = {name: getattr(batch, name) for name in _COLUMNS}
+        columns["rewards"] = self.rewards(batch.rewards, rows)
+        return UnionBatch(**columns, rows=rows, is_target=rows >= len(self.source))
 
 
 _COLUMNS = ("observations", "actions", "rewards", "next_observations", "terminals")

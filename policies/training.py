@@ -6,6 +6,7 @@ at once. Both block; a callback says how far they are, another asks them to stop
 
 from __future__ import annotations
 
+import copy
 import platform
 import time
 from collections import Counter
@@ -24,9 +25,10 @@ from .algorithms import algorithms
 from .classifiers import MINIMUM_STD, DomainClassifiers, Rows, train_classifiers, two_episodes
 from .dara import DeltaR, Estimator, delta_r, shaped
 from .dataset import DataSet, check_compatible
+from .device_rows import training_batches
 from .dynamics_gap import DynamicsGap, train_gap
 from .learning import Learner, Run
-from .onnx import export_policy
+from .onnx import ExportReport, export_policy
 from .replay import fastest_update
 from .return_scale import check_returns, fit_return_scale
 from .run_files import (
@@ -41,6 +43,7 @@ from .run_files import (
 )
 from .runtime import PolicyMetadata
 from .sampling import UnionSampler
+from .side_by_side import side_by_side
 from .steps_ahead import StepsAhead
 from .train_config import TrainConfig, check_resumable, is_of_a_run
 
@@ -60,7 +63,7 @@ class TrainResult:
     Attributes:
         policy: the policy file; None where the run was stopped before it had learnt anything, or failed.
         stopped: `should_stop` ended it early; resume with the same settings and resume=True.
-        failed: its losses were no numbers any more.
+        failed: its losses were no numbers any more, or its policy could not be written; `message` says it.
         message: one line for the user.
     """
 
@@ -396,18 +399,13 @@ def _learn(jobs: Sequence[_Job], progress: Progress, should_stop: Callable[[], b
                 log.add(first, {key: figures[key] for key in ("auc", "cross_entropy", "ece")}, f"q_{name}")
         with _timed(jobs, "train"):
             stopped = _descend(jobs, learner, logs, progress, should_stop)
-    for number, job in enumerate(jobs):
+    for job in jobs:
         job.figures |= {"steps": learner.steps, "stopped": stopped, "curve": job.curve}
         seconds = job.figures["seconds"]["train"]
         job.figures["updates_per_second"] = (learner.steps - first) / max(1e-9, seconds)
         if learner.steps == first:
             _keep_times(job)
-        if learner.steps and not job.failure:
-            progress("export", number, len(jobs), {})
-            with _timed([job], "export"):
-                _export(job, learner, number)
-            write_json(job.out / "figures.json", job.figures)
-    progress("export", len(jobs), len(jobs), {})
+    _export(jobs, learner, progress)
 
 
 def _check_steps(config: TrainConfig, learner: Learner) -> None:
@@ -457,14 +455,14 @@ def _descend(
             learner.begin_phase()
         begins = ends
         samplers = [job.sampler(job.config.mix if mix is None else mix) for job in jobs]
-        batches = zip(*(sampler.batches(learner.steps) for sampler in samplers), strict=True)
+        batches = training_batches(learner, samplers)
         while learner.steps < ends:
             if should_stop() or all(job.failure for job in jobs):
                 _save_checkpoints(jobs, learner)
                 return True
             learner.set_pace(_pace(config, learner, ends))
             learner.look(samplers)
-            figures = update(learner.batch(*next(batches)))
+            figures = update(next(batches))
             for name, value in figures.items():  # a warm-up's need not be those of what follows
                 sums[name] = sums.get(name, 0) + value
                 counts[name] += 1
@@ -529,7 +527,26 @@ def _statistics(job: _Job, target_fraction: float) -> tuple[np.ndarray, np.ndarr
     return total, np.maximum(std, MINIMUM_STD), job.config.reward_scale * reward
 
 
-def _export(job: _Job, learner: Learner, run: int) -> None:
+def _export(jobs: Sequence[_Job], learner: Learner, progress: Progress) -> None:
+    """Policy files and figures of what was learnt; a policy that cannot be written fails its run alone."""
+    learnt = [number for number, job in enumerate(jobs) if learner.steps and not job.failure]
+    progress("export", 0, len(learnt), {})
+    exports = [_to_export(jobs[number], learner, number) for number in learnt]
+    with _timed([jobs[number] for number in learnt], "export"):
+        for number, report in zip(learnt, side_by_side(_written, exports), strict=True):
+            if isinstance(report, UserError):
+                jobs[number].failure = str(report)
+            else:
+                jobs[number].figures["export"] = asdict(report)
+    progress("export", len(learnt), len(learnt), {})
+    for number in learnt:
+        write_json(jobs[number].out / "figures.json", jobs[number].figures)
+
+
+def _to_export(
+    job: _Job, learner: Learner, run: int
+) -> tuple[torch.nn.Module, np.ndarray, PolicyMetadata, Path]:
+    """A run's arguments of `export_policy`."""
     config = job.config
     hashes = {name: data.sha256 for name, data in job.data_sets.items()}
     metadata = PolicyMetadata.of_data(job.target.info, config.algorithm, config.eta, hashes)
@@ -537,10 +554,15 @@ def _export(job: _Job, learner: Learner, run: int) -> None:
     rows = sampler.batches()
     blocks = -(-EXPORT_OBSERVATIONS // sampler.batch_size)
     observations = np.concatenate([next(rows).observations for _ in range(blocks)])[:EXPORT_OBSERVATIONS]
-    path = job.out / "policy.onnx"
+    return copy.deepcopy(learner.policy(run)).cpu(), observations, metadata, job.out / "policy.onnx"
+
+
+def _written(
+    module: torch.nn.Module, observations: np.ndarray, metadata: PolicyMetadata, path: Path
+) -> ExportReport:
+    """`export_policy`, which tells where the disk is full."""
     with writing(path):
-        report = export_policy(learner.policy(run), observations, metadata, path)
-    job.figures["export"] = asdict(report)
+        return export_policy(module, observations, metadata, path)
 
 
 def _result(job: _Job) -> TrainResult:

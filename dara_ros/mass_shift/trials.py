@@ -22,6 +22,7 @@ from ..policies.conversion import Rows, write_dara
 from ..policies.dara import PENALTIES, augment, delta_r
 from ..policies.dataset import DataSet
 from ..policies.run_files import load_tensors
+from ..policies.side_by_side import side_by_side
 from ..policies.train_config import TrainConfig, check_resumable
 from ..policies.training import train_many
 from ..policies.whole_files import replaced_when_whole
@@ -139,15 +140,19 @@ def run_trials(
             if trial.eta:
                 shared.enter_context(shared_estimator(classifiers_of(trial, folder), Path(run.out)))
         results = train_many(configs)
-    for trial, result in zip(trials, results, strict=True):
-        if result.policy is not None:
-            done(judge(trial, result.policy))
-            (result.out / "checkpoint.pt").unlink()
-            (result.out / TOLD_BY_THE_TRUTH).unlink(missing_ok=True)
-            shutil.rmtree(result.out / "tensorboard")
-    for result in results:
-        if result.failed:
-            raise UserError(result.message)
+    learnt = [(t, r) for t, r in zip(trials, results, strict=True) if r.policy is not None]
+    rows = side_by_side(judge, [(trial, result.policy) for trial, result in learnt])
+    reasons = [result.message for result in results if result.failed]
+    for row, (_, result) in zip(rows, learnt, strict=True):
+        if isinstance(row, UserError):
+            reasons.append(str(row))
+            continue
+        done(row)
+        (result.out / "checkpoint.pt").unlink()
+        (result.out / TOLD_BY_THE_TRUTH).unlink(missing_ok=True)
+        shutil.rmtree(result.out / "tensorboard")
+    if reasons:
+        raise UserError(reasons[0])
 
 
 def check_device(device: str) -> None:

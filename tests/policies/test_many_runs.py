@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from training_data import SMALL_BCQ, small_config, write_crossing
 
 from dara_ros.bench.train import random_batch
 from dara_ros.errors import UserError
+from dara_ros.policies import training
 from dara_ros.policies.algorithms import algorithms
 from dara_ros.policies.algorithms.bcq import BCQ
 from dara_ros.policies.learning import TensorBatch
+from dara_ros.policies.onnx import ExportReport, export_policy
 from dara_ros.policies.runtime import Policy
 from dara_ros.policies.train_config import TrainConfig
 from dara_ros.policies.training import train, train_many
@@ -108,6 +111,36 @@ def test_a_run_that_diverges_loses_no_other(files: tuple[Path, Path], tmp_path: 
     assert not (tmp_path / "1" / "policy.onnx").exists()
     with pytest.raises(UserError, match="diverged"):
         train(replace(sick, out=str(tmp_path / "alone")))
+
+
+def test_a_policy_that_cannot_be_written_loses_no_other(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(
+        module: torch.nn.Module, observations: np.ndarray, metadata: Any, path: Path
+    ) -> ExportReport:
+        if path.parent.name == "0":
+            raise UserError("policy not written: it jumps")
+        return export_policy(module, observations, metadata, path)
+
+    monkeypatch.setattr(training, "export_policy", refusing)
+    one, other = train_many(configs_of(files, tmp_path)[:2])
+    assert (one.failed, one.policy, one.message) == (True, None, "policy not written: it jumps")
+    assert (tmp_path / "0" / "checkpoint.pt").exists()
+    assert other.policy is not None and not other.failed
+
+
+def test_many_policies_are_exported_side_by_side(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """In other processes, and to the same bytes."""
+    every = [small_config(*files, tmp_path / str(seed), eta=0.0, seed=seed, steps=20) for seed in range(5)]
+    results = train_many(every)
+    assert [result.figures["export"]["observations"] for result in results] == [1000] * 5
+    written = [(tmp_path / str(seed) / "policy.onnx").read_bytes() for seed in range(5)]
+    for config in every[:2]:
+        (Path(config.out) / "policy.onnx").unlink()
+    train_many([replace(config, resume=True) for config in every[:2]])
+    for seed in range(2):
+        assert (tmp_path / str(seed) / "policy.onnx").read_bytes() == written[seed]
 
 
 @pytest.mark.parametrize(
