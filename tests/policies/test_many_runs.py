@@ -16,7 +16,7 @@ from training_data import SMALL_BCQ, small_config, write_crossing
 
 from dara_ros.bench.train import random_batch
 from dara_ros.errors import UserError
-from dara_ros.policies import training
+from dara_ros.policies import side_by_side, training
 from dara_ros.policies.algorithms import algorithms
 from dara_ros.policies.algorithms.bcq import BCQ
 from dara_ros.policies.learning import TensorBatch
@@ -130,17 +130,18 @@ def test_a_policy_that_cannot_be_written_loses_no_other(
     assert other.policy is not None and not other.failed
 
 
-def test_many_policies_are_exported_side_by_side(files: tuple[Path, Path], tmp_path: Path) -> None:
-    """In other processes, and to the same bytes."""
-    every = [small_config(*files, tmp_path / str(seed), eta=0.0, seed=seed, steps=20) for seed in range(5)]
-    results = train_many(every)
-    assert [result.figures["export"]["observations"] for result in results] == [1000] * 5
-    written = [(tmp_path / str(seed) / "policy.onnx").read_bytes() for seed in range(5)]
-    for config in every[:2]:
-        (Path(config.out) / "policy.onnx").unlink()
-    train_many([replace(config, resume=True) for config in every[:2]])
-    for seed in range(2):
-        assert (tmp_path / str(seed) / "policy.onnx").read_bytes() == written[seed]
+def test_policies_exported_in_other_processes_have_the_same_bytes(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_by_side, "FEW", 1)
+    configs = [replace(config, steps=20) for config in configs_of(files, tmp_path)[:2]]
+    one, other = train_many(configs)
+    assert one.figures["export"]["observations"] == other.figures["export"]["observations"] == 1000
+    assert one.policy is not None
+    written = one.policy.read_bytes()
+    one.policy.unlink()
+    train_many([replace(configs[0], resume=True)])  # alone, so in this one
+    assert one.policy.read_bytes() == written
 
 
 @pytest.mark.parametrize(
