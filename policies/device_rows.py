@@ -74,8 +74,8 @@ def _fits(learner: Learner, samplers: Sequence[UnionSampler]) -> bool:
 
 def _on_device(sampler: UnionSampler, device: torch.device) -> TensorBatch:
     """The rows that `sampler` draws from, (N, ...), as they are in the files."""
-    blocks, rows = zip(*sampler.from_files(), strict=True)
-    numbers = np.concatenate(rows)
+    blocks = [block for block, _ in sampler.from_files()]
+    numbers = torch.arange(sampler.drawn.start, sampler.drawn.stop, device=device)
 
     def column(name: str) -> Tensor:
         return torch.from_numpy(np.concatenate([getattr(block, name) for block in blocks])).to(device)
@@ -86,12 +86,13 @@ def _on_device(sampler: UnionSampler, device: torch.device) -> TensorBatch:
         column("rewards"),
         column("next_observations"),
         column("terminals"),
-        torch.from_numpy(numbers >= len(sampler.source)).to(device),
-        torch.from_numpy(numbers).to(device),
+        numbers >= len(sampler.source),
+        numbers,
     )
 
 
 def _with_rewards(rows: TensorBatch, sampler: UnionSampler) -> TensorBatch:
     """With the rewards that this run sees."""
-    rewards = sampler.rewards(rows.rewards.cpu().numpy(), rows.rows.cpu().numpy())
+    numbers = np.arange(sampler.drawn.start, sampler.drawn.stop)
+    rewards = sampler.rewards(rows.rewards.cpu().numpy(), numbers)
     return rows._replace(rewards=torch.from_numpy(rewards).to(rows.rewards.device))

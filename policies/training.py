@@ -6,7 +6,6 @@ at once. Both block; a callback says how far they are, another asks them to stop
 
 from __future__ import annotations
 
-import copy
 import platform
 import time
 from collections import Counter
@@ -554,7 +553,7 @@ def _to_export(
     rows = sampler.batches()
     blocks = -(-EXPORT_OBSERVATIONS // sampler.batch_size)
     observations = np.concatenate([next(rows).observations for _ in range(blocks)])[:EXPORT_OBSERVATIONS]
-    return copy.deepcopy(learner.policy(run)).cpu(), observations, metadata, job.out / "policy.onnx"
+    return learner.policy(run).cpu(), observations, metadata, job.out / "policy.onnx"
 
 
 def _written(
